@@ -1,0 +1,5 @@
+"""`python -m voiced`."""
+
+from voiced.cli import main
+
+raise SystemExit(main())

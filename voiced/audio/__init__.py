@@ -1,0 +1,1 @@
+"""Samples and bytes: normalising what engines make, encoding it as it streams."""

@@ -1,0 +1,161 @@
+"""The contract of a backend: text in, pcm chunks out. `docs/backends.md` shows one in 30 lines.
+
+Everything else is written once, above: encoding, trimming, stretching, resampling, scheduling,
+cancelling, fallback. A remote backend is plain asyncio. A local one does its work in a function
+that blocks and gives it to its lane, which runs it on a thread of its own:
+
+    def generate_speech_stream(self, segment):
+        return self.lane.stream(segment, self._synthesize)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from voiced.errors import LanguageNotSupported, VoiceNotFound
+from voiced.speech import PcmChunk, Segment, Voice
+
+T = TypeVar("T")
+
+Emit = Callable[[PcmChunk], bool]
+"""Hands a chunk over; False asks the engine to stop, now."""
+
+Synthesize = Callable[[Segment, Emit], None]
+"""Speaks a segment on the lane's thread: blocks, and calls `Emit` as samples are made.
+
+A segment may be run again from its start (after a full buffer): it must give the same samples.
+"""
+
+
+class EngineLane(Protocol):
+    """The lane as a local backend sees it: the one thread that its engine runs on."""
+
+    def stream(self, segment: Segment, synthesize: Synthesize) -> AsyncGenerator[PcmChunk, None]:
+        """Run `synthesize` when it is the segment's turn and yield its chunks.
+
+        Closing the generator stops the engine at its next `Emit`.
+        """
+        ...
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Run a function on the same thread, between segments: to load, to close."""
+        ...
+
+
+class SharedOptions(BaseModel):
+    """`model_specific_options` that every backend takes; a backend's own model extends it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    raw: bool = Field(False, description="Speak the text as it stands, markup and all.")
+    strict: bool = Field(False, description="Fail rather than speak with a fallback.")
+    lead_silence_ms: int = Field(0, ge=0, le=5000, description="Silence before the first word.")
+    tail_silence_ms: int = Field(0, ge=0, le=5000, description="Silence after the last word.")
+    first_segment: Literal["eager", "clause", "sentence"] | None = Field(
+        None, description="How much text the first sound waits for; default as configured."
+    )
+
+
+class BackendSettings(BaseModel):
+    """A `[backends.ID]` section; a backend's own model extends it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str = Field(description="Which backend this is.")
+    voice: str = Field("", description="The voice where a request names none; empty: its own.")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSizes:
+    """How much text a backend likes to get at once, in code points."""
+
+    preferred: int  # sentences are joined up to this
+    largest: int  # and a longer one is cut
+
+
+class TTSBackendBase(ABC):
+    """One engine or provider, as configured under one backend id.
+
+    Constructed on the event loop, without I/O. `initialize` comes first and once, `close` last and
+    once; between them any number of streams may be open at the same time.
+    """
+
+    settings_model: ClassVar[type[BackendSettings]] = BackendSettings
+    options_model: ClassVar[type[SharedOptions]] = SharedOptions
+    is_local: ClassVar[bool]
+    quality: ClassVar[int] = 0
+    """How good it sounds: `auto` means the highest of the local ones that can be used."""
+    default_voice: ClassVar[str] = ""
+    """Native name; empty: the first one."""
+    speeds: ClassVar[tuple[float, float]] = (1.0, 1.0)
+    """What the engine itself can do; beyond, its audio is stretched."""
+
+    def __init__(self, settings: BackendSettings, *, lane: EngineLane) -> None:
+        self.settings = settings
+        self.lane = lane
+
+    @abstractmethod
+    async def initialize(self) -> None:
+        """Load models, check keys.
+
+        Raises:
+            BackendUnavailable: it cannot work; the message says the cure in one sentence.
+        """
+
+    @abstractmethod
+    def voices(self) -> Sequence[Voice]:
+        """Return all voices. Called after `initialize`; cheap."""
+
+    @abstractmethod
+    def generate_speech_stream(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
+        """Speak one segment: float32, mono, +-1.0, at `segment.voice.sample_rate`.
+
+        Chunks come as they are made. Closing the generator stops the engine or the request.
+
+        Raises:
+            BackendError: the engine or the provider failed.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything. Called once, when no stream is open."""
+
+    def segment_sizes(self, options: Any) -> SegmentSizes:  # noqa: ARG002  # for those who differ
+        """Return how much text it likes at once, under these options."""
+        return SegmentSizes(preferred=200, largest=600)
+
+    def find_voice(self, name: str) -> Voice | None:
+        """Return the voice of that native name, whatever its case."""
+        wanted = name.lower()
+        return next((voice for voice in self.voices() if voice.id.lower() == wanted), None)
+
+    def choose_voice(self, name: str | None, language: str | None) -> Voice:
+        """Return the named voice; without a name the default one, or one for the language.
+
+        Raises:
+            VoiceNotFound: nothing here has that name; the message has the nearest ones.
+            LanguageNotSupported: nothing here speaks that language.
+        """
+        if name is not None:
+            if voice := self.find_voice(name):
+                return voice
+            raise VoiceNotFound(self._unknown_voice(name), param="voice")
+        default = self.find_voice(self.settings.voice or self.default_voice) or self.voices()[0]
+        if language is None or default.speaks(language):
+            return default
+        for voice in self.voices():
+            if voice.speaks(language):
+                return voice
+        raise LanguageNotSupported(f"No voice here speaks {language!r}.", param="language")
+
+    def _unknown_voice(self, name: str) -> str:
+        known = [voice.id for voice in self.voices()]
+        near = get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}" if near else "voices/list has those there are"
+        return f"There is no voice {name!r}; {hint}."

@@ -1,0 +1,153 @@
+"""The embedded backend: espeak-ng from a wheel. No download, 100+ languages, exact word marks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from voiced.backends.base import Emit, SegmentSizes, SharedOptions, TTSBackendBase
+from voiced.backends.espeak_library import EspeakFiles, EspeakLibrary, EspeakSound, EspeakVoice
+from voiced.errors import LanguageNotSupported
+from voiced.speech import Float32, MarkKind, PcmChunk, Segment, Voice, WordMark
+
+_LARGEST = 1_000_000  # code points: SSML is one document, whatever its length
+
+# Characters of scripts without spaces are words of their own; all else goes by spaces.
+_IDEOGRAPH = r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]"
+_WORD = re.compile(rf"{_IDEOGRAPH}|(?:(?!{_IDEOGRAPH})[\w'’.,:%/@-])*(?!{_IDEOGRAPH})\w")
+
+
+class EspeakOptions(SharedOptions):
+    """What espeak can do beyond the shared options."""
+
+    ssml: bool = Field(False, description="Read the text as SSML, in one segment.")
+    pitch: int = Field(50, ge=0, le=100)
+    word_gap: int = Field(0, ge=0, le=500, description="Pause between words, in 10 ms.")
+
+
+class EspeakBackend(TTSBackendBase):
+    """espeak-ng on the lane's thread, which alone may touch the library."""
+
+    options_model = EspeakOptions
+    is_local = True
+    default_voice = "en-us"
+    speeds = (0.5, 2.5)  # 87-438 words a minute; its own bounds are 80 and 450
+
+    async def initialize(self) -> None:
+        """Load the library and list its voices."""
+        await self.lane.call(self._start)
+
+    def _start(self) -> None:
+        self._library = EspeakLibrary(EspeakFiles.find(os.environ))
+        files, self._variants = self._library.list_voices()
+        self._rate = self._library.sample_rate
+        self._files = {file.id: file for file in files}
+        self._voices = tuple(self._voice(file) for file in files)
+        self._rest()
+
+    def voices(self) -> Sequence[Voice]:
+        """Return the voices without their variants: any may be spoken as `en-us+f3`."""
+        return self._voices
+
+    def find_voice(self, name: str) -> Voice | None:
+        """Know `en-us`, `gmw/en-US`, any language tag of a voice, each also with `+variant`."""
+        base, plus, variant = name.partition("+")
+        file = self._file(base)
+        if file is None or not plus:
+            return self._voice(file) if file else None
+        known = next((v for v in self._variants if v.lower() == variant.lower()), None)
+        return self._voice(file, known) if known else None
+
+    def choose_voice(self, name: str | None, language: str | None) -> Voice:
+        """Return the voice; a language asked for beside it keeps the voice's variant."""
+        voice = super().choose_voice(name, language)
+        if language is None or voice.speaks(language):
+            return voice
+        _, plus, variant = voice.id.partition("+")
+        spoken = self.find_voice(f"{super().choose_voice(None, language).id}{plus}{variant}")
+        if spoken is None:
+            raise LanguageNotSupported(f"No voice here speaks {language!r}.", param="language")
+        return spoken
+
+    def segment_sizes(self, options: Any) -> SegmentSizes:
+        """Return a sentence or two; SSML is never cut."""
+        if options.ssml:
+            return SegmentSizes(preferred=_LARGEST, largest=_LARGEST)
+        return SegmentSizes(preferred=100, largest=400)
+
+    def generate_speech_stream(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
+        """Yield chunks of 60 ms as espeak makes them."""
+        return self.lane.stream(segment, self._synthesize)
+
+    async def close(self) -> None:
+        """Unload the library."""
+        await self.lane.call(self._library.close)
+
+    def _synthesize(self, segment: Segment, emit: Emit) -> None:
+        words = _Words(segment.text)
+
+        def on_audio(samples: Float32, events: list[tuple[int, int, int]]) -> bool:
+            return emit(PcmChunk(samples, tuple(words.marks(events))))
+
+        base, plus, variant = segment.voice.id.partition("+")
+        options = segment.options
+        try:
+            self._library.speak(
+                segment.text,
+                voice=f"{self._files[base].identifier}{plus}{variant}",
+                sound=EspeakSound(segment.speed, options.pitch, options.word_gap, options.ssml),
+                on_audio=on_audio,
+            )
+        finally:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Be ready for the likeliest next segment."""
+        default = self._file(self.settings.voice.partition("+")[0] or self.default_voice)
+        self._library.prepare(default.identifier if default else None)
+
+    def _file(self, name: str) -> EspeakVoice | None:
+        wanted = name.lower()
+        if file := self._files.get(wanted):
+            return file
+        for file in self._files.values():
+            if wanted == file.identifier.lower() or wanted in file.languages:
+                return file
+        return None
+
+    def _voice(self, file: EspeakVoice, variant: str | None = None) -> Voice:
+        return Voice(
+            id=f"{file.id}+{variant}" if variant else file.id,
+            name=f"{file.name}, {variant}" if variant else file.name,
+            languages=file.languages,
+            sample_rate=self._rate,
+            marks=MarkKind.WORD,
+        )
+
+
+class _Words:
+    """espeak's word events as marks.
+
+    An event names a character, but with a length that may be wrong ("I'm" has 1, a quoted word 0)
+    and several times for what it says in several words ("12.50"): the extent is the text's.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._extents = [match.span() for match in _WORD.finditer(text)]
+        self._next = 0
+
+    def marks(self, events: list[tuple[int, int, int]]) -> list[WordMark]:
+        marks = []
+        for position, _, sample in events:
+            index = self._next
+            while index < len(self._extents) and self._extents[index][1] <= position:
+                index += 1
+            if index < len(self._extents) and self._extents[index][0] <= position + 1:
+                start, end = self._extents[index]
+                marks.append(WordMark(start, end, sample))
+                self._next = index + 1
+        return marks

@@ -1,0 +1,119 @@
+"""`voiced say`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from voiced.cli.session import add_server_arguments, connect_by
+from voiced.errors import VoicedError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from voiced.client import Speech
+
+HELP = "speak a text: play it as it arrives, or write it to a file"
+EXAMPLE = "voiced say 'Good morning' -o morning.mp3"
+
+_FORMATS = {
+    ".wav": "wav",
+    ".mp3": "mp3",
+    ".opus": "opus",
+    ".ogg": "opus",
+    ".aac": "aac",
+    ".flac": "flac",
+    ".pcm": "pcm",
+    ".raw": "pcm",
+}
+_FIELDS = ("model", "voice", "language", "speed", "priority")
+_RATE = 24000  # Hz of what is played and written
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("text", nargs="+", help="the text; - reads standard input")
+    parser.add_argument("-o", "--output", type=Path, help=f"write {', '.join(_FORMATS)}")
+    parser.add_argument("--model", help="the model (default: the daemon's)")
+    parser.add_argument("--voice", help="the voice (default: the model's)")
+    parser.add_argument("--language", help="the language, as de or pt-br")
+    parser.add_argument("--speed", type=float, help="0.25 to 4")
+    parser.add_argument("--priority", choices=("normal", "high"))
+    add_server_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Speak."""
+    text = " ".join(args.text)
+    if text == "-":
+        text = sys.stdin.read()
+    output: Path | None = args.output
+    if output is not None and output.suffix.lower() not in _FORMATS:
+        raise VoicedError(f"Cannot tell the format of {output.name}; end it in .wav or .mp3, say.")
+    asyncio.run(_say(args, text, output))
+    return 0
+
+
+async def _say(args: argparse.Namespace, text: str, output: Path | None) -> None:
+    from voiced.cli.player import play
+
+    wanted = {
+        key: getattr(args, key) for key in ("model", "voice", "language", "speed", "priority")
+    }
+    fields: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
+    fields["response_format"] = _FORMATS[output.suffix.lower()] if output else "pcm"
+    async with connect_by(args) as client, client.speak(text, **fields) as speech:
+        with _progress(len(text), is_shown=output is not None) as progress:
+            audio = _watched(speech, len(text), progress)
+            if output is None:
+                await play(audio, rate=_RATE)
+            else:
+                await _write(audio, output)
+    for notice in speech.notices:
+        print(f"voiced: {notice['message']}", file=sys.stderr)
+
+
+async def _write(audio: AsyncIterator[bytes], output: Path) -> None:
+    try:
+        with output.open("wb") as file:
+            async for part in audio:
+                file.write(part)
+            if output.suffix.lower() == ".wav":
+                _correct_sizes(file)
+    except OSError as error:
+        raise VoicedError(f"Cannot write {output.name}: {error.strerror}.") from None
+
+
+def _correct_sizes(file: BinaryIO) -> None:
+    """Put the sizes into the header, which the stream could not know."""
+    from voiced.audio.writer import WAV_HEADER_BYTES, wav_header
+
+    data_bytes = max(0, file.tell() - WAV_HEADER_BYTES)
+    file.seek(0)
+    file.write(wav_header(_RATE, data_bytes))
+
+
+def _progress(total: int, *, is_shown: bool) -> AbstractContextManager[Progress | None]:
+    """Show how far a long text is, on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not (is_shown and console.is_terminal):
+        return nullcontext()
+    progress = Progress(console=console, transient=True)
+    progress.add_task("speaking", total=total)
+    return progress
+
+
+async def _watched(speech: Speech, total: int, progress: Progress | None) -> AsyncIterator[bytes]:
+    async for part in speech:
+        if progress is not None and speech.segments:
+            done = speech.segments[-1]["text_start"]
+            progress.update(progress.task_ids[0], completed=min(done, total))
+        yield part

@@ -1,0 +1,104 @@
+"""`voiced serve`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voiced.cli.settings import add_config_argument, config_path
+
+if TYPE_CHECKING:
+    from voiced.daemon import Doors
+
+HELP = "run the daemon in the foreground"
+EXAMPLE = "voiced serve --lan"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options; each stands for a key of the configuration, and goes before it."""
+    add_config_argument(parser)
+    parser.add_argument("--host", help="listen there, with every door")
+    parser.add_argument("--port", type=int, help="of the WebSocket door; 0 takes a free one")
+    parser.add_argument("--http-port", type=int, help="of the HTTP door; 0 takes a free one")
+    parser.add_argument("--token-file", type=Path, help="a file with the token to ask for")
+    parser.add_argument(
+        "--lan", action="store_true", help="listen to the whole network, with a token made once"
+    )
+    parser.add_argument("--no-zeroconf", action="store_true", help="do not advertise")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--ready-file", type=Path, help="write the doors there as JSON, once ready")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    from voiced.daemon import Daemon, Sources
+    from voiced.logs import set_up
+
+    sources = Sources(config_path(args), _flags(args))
+    set_up(sources.read()[0].log.level)
+    if args.ready_file:
+        args.ready_file.unlink(missing_ok=True)
+
+    def on_ready(doors: Doors) -> None:
+        for line in doors.lines():
+            print(line, flush=True)
+        if args.ready_file:
+            _write_whole(args.ready_file, doors.as_json())
+
+    async def serve() -> None:
+        await Daemon(sources).run(on_ready)
+
+    asyncio.run(serve())
+    return 0
+
+
+def _flags(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the options as the keys that they stand for."""
+    lan = _lan(args) if args.lan else {}
+    flags: dict[str, dict[str, Any]] = {
+        "websocket": {"host": args.host or lan.get("host"), "port": args.port},
+        "http": {"host": args.host or lan.get("host"), "port": args.http_port},
+        "wyoming": {"host": args.host or lan.get("host"), "allow": lan.get("allow")},
+        "auth": {"token_file": lan.get("token_file") or args.token_file},
+        "zeroconf": {"enabled": False if args.no_zeroconf else None},
+        "log": {"level": args.log_level},
+    }
+    given = {
+        section: {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in keys.items()
+            if value is not None
+        }
+        for section, keys in flags.items()
+    }
+    return {section: keys for section, keys in given.items() if keys}
+
+
+def _lan(args: argparse.Namespace) -> dict[str, Any]:
+    """Open the doors to the network, but to those only who know the token."""
+    from voiced.config import state_folder
+
+    token_file: Path = args.token_file or state_folder(os.environ) / "token"
+    if not token_file.exists():
+        token_file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{secrets.token_urlsafe(24)}\n")
+        print(f"voiced: made a token for clients, in {token_file}", file=sys.stderr)
+    return {
+        "host": args.host or "0.0.0.0",  # noqa: S104  # that is what --lan asks for
+        "token_file": token_file,
+        "allow": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"],
+    }
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write so that a reader sees all of it or nothing."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(f"{text}\n", encoding="utf-8")
+    part.replace(path)

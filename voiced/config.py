@@ -1,0 +1,286 @@
+"""The configuration: `config.toml`, then `VOICED_SECTION__KEY` variables, then flags.
+
+Every fault of all three is reported in one go. Only the daemon and the commands read this; the
+parts of the daemon get plain values.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from voiced.errors import ConfigError
+
+NAME = "config.toml"
+MAPPINGS = "openai_tts_mappings.json"
+_PREFIX = "VOICED_"
+_NOT_OURS = frozenset({"VOICED_URL", "VOICED_TOKEN", "VOICED_CONFIG"})  # of the commands
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _split(value: object) -> object:
+    """Let a variable or a flag give a list as `a,b`."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Names = Annotated[list[str], BeforeValidator(_split)]
+
+
+class Section(BaseModel):
+    """What all sections have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WebSocketSection(Section):
+    """`[websocket]`: the door of voice assistants."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(8765, description="0 takes a free one.")
+
+
+class HttpSection(Section):
+    """`[http]`: the door of OpenAI clients, health and metrics."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(8880, description="0 takes a free one.")
+    public_catalogue: bool = Field(True, description="Models and voices need no token.")
+
+
+class WyomingSection(Section):
+    """`[wyoming]`: the door of Home Assistant."""
+
+    enabled: bool = Field(True, description="Read, but this version has no Wyoming door yet.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(10210, description="0 takes a free one.")
+    allow: Names = Field([], description="Networks that may connect, as 192.168.0.0/16.")
+    languages: Names = Field([], description="What to offer; empty: the system's and English.")
+
+
+class ZeroconfSection(Section):
+    """`[zeroconf]`: being found."""
+
+    enabled: bool = Field(True, description="Advertise the doors; never those on loopback.")
+    name: str = Field(
+        f"voiced on {socket.gethostname()}", description="The friendly name that people see."
+    )
+
+
+class AuthSection(Section):
+    """`[auth]`: who may come in."""
+
+    token: SecretStr = Field(SecretStr(""), description="What clients send; empty: nothing.")
+    token_file: str = Field("", description="A file that holds the token instead.")
+    allow_unauthenticated_lan: bool = Field(
+        False, description="Listen beyond this machine without a token."
+    )
+    allowed_origins: Names = Field([], description="Web pages that may connect, or *.")
+    allowed_hosts: Names = Field([], description="Further names by which we are reached.")
+
+
+class DefaultsSection(Section):
+    """`[defaults]`: what holds where a request says nothing."""
+
+    model: str = Field("auto", description="auto: the best local engine there is.")
+    voice: str = Field("", description="Empty: the backend's own.")
+    language: str = Field("", description="BCP-47; empty: the voice's own.")
+    fallback: str = Field("auto", description="The backend that speaks for one that cannot.")
+    preload: Names = Field([], description="Backends to load at start, by id.")
+    drain_s: float = Field(4, ge=0, le=600, description="For speeches to end when we stop.")
+
+
+class LimitsSection(Section):
+    """`[limits]`: how much is too much."""
+
+    max_sessions: int = Field(256, ge=1, description="WebSocket clients at a time.")
+    max_speeches: int = Field(8, ge=1, description="Speeches of a session at a time.")
+    max_input_chars: int = Field(32768, ge=1, description="Code points of a text.")
+    max_speech_chars: int = Field(1_000_000, ge=1, description="Of a speech fed piece by piece.")
+    max_message_bytes: int = Field(65536, ge=4096, description="Of a WebSocket message.")
+
+
+class CacheSection(Section):
+    """`[cache]`: phrases that were spoken before."""
+
+    memory_mb: int = Field(64, ge=0, description="Read, but this version has no cache yet.")
+    disk_mb: int = Field(0, ge=0, description="0: nothing is kept on disk.")
+    path: str = Field("", description="Empty: the cache folder of the user or the service.")
+
+
+class LaneSection(Section):
+    """`[lane]`: the local engines."""
+
+    threads: int = Field(0, ge=0, description="Of an engine; 0: as many as there are cores.")
+    idle_unload_s: float = Field(0, ge=0, description="Unload an idle engine; 0: never.")
+    first_segment: Literal["eager", "clause", "sentence"] = Field(
+        "clause", description="How much text the first sound waits for."
+    )
+
+
+class LogSection(Section):
+    """`[log]`: what is told, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="From there.")
+
+
+class Config(Section):
+    """All of it."""
+
+    websocket: WebSocketSection = WebSocketSection()
+    http: HttpSection = HttpSection()
+    wyoming: WyomingSection = WyomingSection()
+    zeroconf: ZeroconfSection = ZeroconfSection()
+    auth: AuthSection = AuthSection()
+    defaults: DefaultsSection = DefaultsSection()
+    limits: LimitsSection = LimitsSection()
+    cache: CacheSection = CacheSection()
+    lane: LaneSection = LaneSection()
+    log: LogSection = LogSection()
+    backends: dict[str, dict[str, Any]] = {}  # each checked by its type's own model
+
+
+EMBEDDED_BACKENDS: Mapping[str, Mapping[str, Any]] = {"espeak": {"type": "espeak"}}
+"""The backends that need no configuration; a section of the same id replaces one."""
+
+
+def load(
+    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Mapping[str, Any]]
+) -> Config:
+    """Read the file (none is a file without keys), then the variables, then the flags.
+
+    Raises:
+        ConfigError: with every fault found, one line each.
+    """
+    tables: dict[str, Any] = {}
+    problems: list[str] = []
+    if path is not None:
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError([f"{path.name}: {error.strerror}"]) from None
+        except ValueError as error:  # TOML or UTF-8
+            raise ConfigError([f"{path.name}: {error}"]) from None
+    for source in (_from_environ(environ), flags):
+        for section, values in source.items():
+            table = tables.setdefault(section, {})
+            if isinstance(table, dict):
+                table.update(values)
+    backends = tables.get("backends", {})
+    if isinstance(backends, dict):
+        tables["backends"] = {**EMBEDDED_BACKENDS, **backends}
+    try:
+        config = Config.model_validate(tables)
+    except ValidationError as failure:
+        raise ConfigError(problems + explain(failure, Config)) from None
+    problems += _exposed(config)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def find(environ: Mapping[str, str]) -> Path | None:
+    """Return the configuration file: `VOICED_CONFIG`, the user's, or the machine's."""
+    if named := environ.get("VOICED_CONFIG"):
+        return Path(named)
+    places = (platformdirs.user_config_path("voiced") / NAME, Path("/etc/voiced") / NAME)
+    return next((place for place in places if place.is_file()), None)
+
+
+def shipped(name: str) -> Path:
+    """Return a file of `configs/`: inside the installed package, beside it in a checkout."""
+    package = Path(__file__).parent
+    places = (package / "configs" / name, package.parent / "configs" / name)
+    return next(place for place in places if place.is_file())
+
+
+def explain(failure: ValidationError, model: type[BaseModel], *, where: str = "") -> list[str]:
+    """Say every fault in a line that names the key, and the key that was perhaps meant."""
+    lines = []
+    for fault in failure.errors(include_url=False, include_input=False):
+        path = [str(part) for part in fault["loc"]]
+        name = ".".join([*([where] if where else []), *path])
+        if fault["type"] == "extra_forbidden":
+            near = get_close_matches(path[-1], _keys(model, path[:-1]), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "remove it."
+            lines.append(f"{name}: there is no such key; {hint}")
+        else:
+            lines.append(f"{name}: {fault['msg']}.")
+    return lines
+
+
+def read_token(config: Config) -> str:
+    """Return the token, from the file if one is named.
+
+    Raises:
+        ConfigError: the file cannot be read, or is empty.
+    """
+    if not config.auth.token_file:
+        return config.auth.token.get_secret_value()
+    try:
+        token = Path(config.auth.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        raise ConfigError(["auth.token_file: the file cannot be read; create it."]) from None
+    if not token:
+        raise ConfigError(["auth.token_file: the file is empty; write a token into it."])
+    return token
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    tables: dict[str, dict[str, Any]] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(_PREFIX) or variable in _NOT_OURS:
+            continue
+        section, *keys = variable.removeprefix(_PREFIX).lower().split("__")
+        table: dict[str, Any] = tables.setdefault(section, {})
+        for key in keys[:-1]:
+            table = table.setdefault(key, {})
+        table[keys[-1] if keys else ""] = value
+    return tables
+
+
+def _exposed(config: Config) -> list[str]:
+    """Say which doors would stand open to the network with nobody asked who they are."""
+    auth = config.auth
+    if auth.token.get_secret_value() or auth.token_file or auth.allow_unauthenticated_lan:
+        return []
+    return [
+        f"{name}.host: {door.host} is reachable from the network without a token; set auth.token "
+        "or auth.token_file, or auth.allow_unauthenticated_lan = true."
+        for name, door in (("websocket", config.websocket), ("http", config.http))
+        if not is_loopback(door.host)
+    ]
+
+
+def state_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the daemon keeps what must survive it: its id, a token that it made."""
+    given = (os.environ if environ is None else environ).get("STATE_DIRECTORY")  # systemd's
+    return Path(given.split(":")[0]) if given else platformdirs.user_state_path("voiced")

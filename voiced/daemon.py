@@ -1,0 +1,333 @@
+"""The daemon: makes the parts, opens the doors, and leaves in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from voiced import __version__
+from voiced.backends.base import BackendSettings
+from voiced.backends.registry import BackendRegistry
+from voiced.config import (
+    EMBEDDED_BACKENDS,
+    MAPPINGS,
+    Config,
+    explain,
+    load,
+    read_token,
+    shipped,
+    state_folder,
+)
+from voiced.discovery import Advertisement, Advertiser
+from voiced.errors import BackendUnavailable, ConfigError, VoicedError
+from voiced.metrics import Metrics
+from voiced.protocol.access import AccessPolicy
+from voiced.protocol.session import Greeting, SessionLimits
+from voiced.speech import OPENAI_RATE
+from voiced.synthesis.lane import Lane
+from voiced.synthesis.manager import SpeechDefaults, SpeechReport, TTSBackendManager
+from voiced.synthesis.mappings import Mappings
+from voiced.transports.http import HttpDoor
+from voiced.transports.ws import PATH, WebSocketDoor
+
+log = logging.getLogger(__name__)
+
+
+class DoorTakenError(VoicedError):
+    """A door cannot be opened, as a rule because another process listens there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where the daemon can be reached."""
+
+    websocket: tuple[str, int]
+    http: tuple[str, int]
+
+    def lines(self) -> list[str]:
+        """Return a line for each door."""
+        return [
+            f"websocket  ws://{_netloc(*self.websocket)}{PATH}",
+            f"http       http://{_netloc(*self.http)}/v1",
+        ]
+
+    def as_json(self) -> str:
+        """Return what `--ready-file` holds."""
+        named = {"websocket": self.websocket, "http": self.http}
+        doors = {name: {"host": host, "port": port} for name, (host, port) in named.items()}
+        return json.dumps({"pid": os.getpid(), **doors})
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the configuration came from, to read it again."""
+
+    path: Path | None
+    flags: dict[str, dict[str, Any]]
+
+    def read(self) -> tuple[Config, str, Mappings]:
+        """Read the configuration, the token and the mappings.
+
+        Raises:
+            ConfigError: with every fault of the first of them that has any.
+        """
+        config = load(self.path, os.environ, self.flags)
+        own = self.path.with_name(MAPPINGS) if self.path else None
+        tables = [shipped(MAPPINGS), *([own] if own and own.is_file() else [])]
+        return config, read_token(config), Mappings.read(*tables)
+
+
+class Daemon:
+    """All parts of a running voiced, for one event loop."""
+
+    def __init__(self, sources: Sources) -> None:
+        """Make every part, without I/O beyond reading the configuration.
+
+        Raises:
+            ConfigError: with every fault of the configuration.
+        """
+        self._sources = sources
+        self._config, token, mappings = sources.read()
+        self._server_id = server_id()
+        self._metrics = Metrics()
+        self._lane = Lane()
+        registry = BackendRegistry()
+        self._manager = TTSBackendManager(
+            backend_settings(self._config, registry),
+            registry=registry,
+            mappings=mappings,
+            lane=self._lane,
+            defaults=speech_defaults(self._config),
+            on_report=self._report,
+        )
+        policy = access_policy(self._config, token)
+        self._websocket = WebSocketDoor(
+            self._manager,
+            policy=policy,
+            greeting=self._greeting(),
+            max_sessions=self._config.limits.max_sessions,
+        )
+        self._http = HttpDoor(
+            self._manager,
+            policy=policy,
+            metrics=self._metrics,
+            version=__version__,
+            is_catalogue_public=self._config.http.public_catalogue,
+        )
+        self._metrics.gauge(
+            "voiced_sessions", "WebSocket clients", lambda: self._websocket.sessions
+        )
+        self._metrics.gauge(
+            "voiced_speaking", "Speeches being spoken", lambda: self._manager.speaking
+        )
+        self._metrics.gauge(
+            "voiced_lane_queued", "Segments that wait for an engine", lambda: self._lane.queued
+        )
+
+    async def run(self, on_ready: Callable[[Doors], None]) -> None:
+        """Serve until SIGTERM or SIGINT; a second one does not wait for speeches.
+
+        Raises:
+            DoorTakenError: an address is not free; nothing is left open.
+        """
+        stop, hurry = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, lambda: hurry.set() if stop.is_set() else stop.set())
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        try:
+            doors = await self._open()
+            await self._preload()
+            advertising = self._advertise(doors)
+            on_ready(doors)
+            await stop.wait()
+            log.info("stopping")
+            advertising.cancel()
+            await self._drain(hurry)
+            await asyncio.wait([advertising])
+        finally:
+            await asyncio.gather(self._websocket.close(), self._http.close())
+            await self._manager.close()
+            await self._lane.close()
+            for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                loop.remove_signal_handler(name)
+
+    def reload(self) -> None:
+        """Read tokens, origins and mappings again; a faulty configuration changes nothing."""
+        try:
+            config, token, mappings = self._sources.read()
+        except ConfigError as error:
+            for problem in error.problems:
+                log.warning("not reloaded: %s", problem)
+            return
+        self._websocket.policy = self._http.policy = access_policy(config, token)
+        self._manager.mappings = mappings
+        log.info("reloaded tokens, origins and mappings; other keys hold from the next start")
+
+    async def _open(self) -> Doors:
+        websocket, http = self._config.websocket, self._config.http
+        return Doors(
+            websocket=(
+                websocket.host,
+                await _listen(self._websocket, "websocket", websocket.host, websocket.port),
+            ),
+            http=(http.host, await _listen(self._http, "http", http.host, http.port)),
+        )
+
+    async def _preload(self) -> None:
+        wanted = dict.fromkeys([*EMBEDDED_BACKENDS, *self._config.defaults.preload])
+        for backend_id in wanted:
+            # The manager has logged it with the cure; others may still speak.
+            with suppress(BackendUnavailable):
+                await self._manager.get_backend(backend_id)
+
+    def _advertise(self, doors: Doors) -> asyncio.Task[None]:
+        advertiser = Advertiser(
+            Advertisement(
+                server_id=self._server_id,
+                name=self._config.zeroconf.name,
+                version=__version__,
+                needs_token=bool(self._websocket.policy.token),
+                websocket_host=doors.websocket[0],
+                websocket_port=doors.websocket[1],
+                http_port=doors.http[1],
+            )
+        )
+        is_enabled = self._config.zeroconf.enabled
+        return asyncio.create_task(
+            advertiser.run() if is_enabled else asyncio.sleep(0), name="advertise"
+        )
+
+    async def _drain(self, hurry: asyncio.Event) -> None:
+        """Let speeches end, for `drain_s` at most."""
+        doors = asyncio.gather(self._websocket.drain(), self._http.drain())
+        watch = asyncio.create_task(hurry.wait())
+        watch.add_done_callback(lambda _: doors.cancel())
+        with suppress(TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(doors, self._config.defaults.drain_s)
+        watch.cancel()
+
+    def _greeting(self) -> Greeting:
+        config = self._config
+        limits = config.limits
+        return Greeting(
+            version=__version__,
+            session="",
+            server_id=self._server_id,
+            server_name=config.zeroconf.name,
+            defaults={
+                "model": config.defaults.model,
+                "voice": config.defaults.voice,
+                "sample_rate": OPENAI_RATE,
+            },
+            limits=SessionLimits(
+                max_message_bytes=limits.max_message_bytes,
+                max_input_chars=limits.max_input_chars,
+                max_speeches=limits.max_speeches,
+            ),
+        )
+
+    def _report(self, report: SpeechReport) -> None:
+        self._metrics.observe(report)
+        first = "-" if report.first_audio_ms is None else f"{report.first_audio_ms:.0f}"
+        log.info(
+            "speech %s: model=%s backend=%s voice=%s characters=%d samples=%d "
+            "first_audio_ms=%s total_ms=%.0f reason=%s%s",
+            *(report.label, report.model, report.backend, report.voice, report.characters),
+            *(report.samples, first, report.total_ms, report.reason),
+            f" error={report.error}" if report.error else "",
+        )
+
+
+def backend_settings(config: Config, registry: BackendRegistry) -> dict[str, BackendSettings]:
+    """Check every `[backends.ID]` section by its type's own model.
+
+    Raises:
+        ConfigError: with all faults of all sections.
+    """
+    checked: dict[str, BackendSettings] = {}
+    problems: list[str] = []
+    for backend_id, section in config.backends.items():
+        where = f"backends.{backend_id}"
+        model = BackendSettings
+        try:
+            kind = section.get("type", backend_id)
+            model = registry.load(str(kind)).settings_model
+            checked[backend_id] = model.model_validate({"type": backend_id, **section})
+        except ValidationError as failure:
+            problems += explain(failure, model, where=where)
+        except ConfigError as error:
+            problems += [f"{where}.{problem}" for problem in error.problems]
+        except BackendUnavailable:
+            # Its keys cannot be checked; the manager says why it is unavailable.
+            checked[backend_id] = BackendSettings(type=str(kind))
+    if problems:
+        raise ConfigError(problems)
+    return checked
+
+
+def speech_defaults(config: Config) -> SpeechDefaults:
+    """Return what the manager needs of the configuration."""
+    return SpeechDefaults(
+        model=config.defaults.model,
+        voice=config.defaults.voice,
+        language=config.defaults.language,
+        fallback=config.defaults.fallback,
+        first_segment=config.lane.first_segment,
+        max_input_chars=config.limits.max_input_chars,
+    )
+
+
+def access_policy(config: Config, token: str) -> AccessPolicy:
+    """Return what the doors need of the configuration."""
+    auth = config.auth
+    return AccessPolicy(
+        token=token,
+        allowed_origins=frozenset(origin.lower().rstrip("/") for origin in auth.allowed_origins),
+        allowed_hosts=frozenset(host.lower() for host in auth.allowed_hosts),
+        machine_names=frozenset({socket.gethostname().lower()}),
+    )
+
+
+def server_id() -> str:
+    """Return this daemon's id, made once and kept in the state folder."""
+    file = state_folder() / "id"
+    with suppress(OSError, ValueError):
+        if len(kept := file.read_text(encoding="ascii").strip()) == 32:
+            return kept
+    made = secrets.token_hex(16)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{made}\n", encoding="ascii")
+    except OSError:
+        log.warning("the state folder cannot be written: this daemon's id will not last")
+    return made
+
+
+async def _listen(door: WebSocketDoor | HttpDoor, name: str, host: str, port: int) -> int:
+    try:
+        bound = await door.start(host, port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "unknown host"
+        raise DoorTakenError(
+            f"Cannot listen on {_netloc(host, port)}: {reason.lower()}; stop what uses it, "
+            f"or set {name}.port or {name}.host."
+        ) from None
+    log.info("%s listens on %s", name, _netloc(host, bound))
+    return bound
+
+
+def _netloc(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

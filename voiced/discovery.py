@@ -1,0 +1,203 @@
+"""Being found: the advertisement over zeroconf, and the search for others."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+
+from zeroconf import Error as ZeroconfError
+from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+
+from voiced.config import is_loopback
+
+log = logging.getLogger(__name__)
+
+SERVICE = "_voiced._tcp.local."
+_ANSWER_MS = 2000  # for a service that was seen to tell its address
+_PUBLISH_S = 10
+_WITHDRAW_S = 1
+_ADDRESSES_EVERY_S = 15  # interfaces come and go; zeroconf itself would keep the old addresses
+_LONGEST_LABEL = 63  # bytes, by DNS
+
+
+@dataclass(frozen=True, slots=True)
+class Advertisement:
+    """What `_voiced._tcp` tells about a daemon."""
+
+    server_id: str
+    name: str
+    version: str
+    needs_token: bool
+    websocket_host: str
+    websocket_port: int
+    http_port: int
+
+    def txt(self) -> dict[str, str]:
+        """Return the TXT record."""
+        return {
+            "txtvers": "1",
+            "proto": "1",
+            "id": self.server_id,
+            "path": "/v1/ws",
+            "ver": self.version,
+            "auth": "token" if self.needs_token else "none",
+            "http": str(self.http_port),
+            "oai": "/v1",
+        }
+
+
+class Advertiser:
+    """Keeps the advertisement true while the daemon runs. It never makes the daemon fail."""
+
+    def __init__(self, advertisement: Advertisement) -> None:
+        self._advertisement = advertisement
+        self._zeroconf: AsyncZeroconf | None = None
+        self._published: AsyncServiceInfo | None = None
+
+    async def run(self) -> None:
+        """Publish, and publish again when the addresses change, until cancelled; then withdraw."""
+        host = self._advertisement.websocket_host
+        if is_loopback(host):
+            return
+        known: list[str] = []
+        try:
+            while True:
+                addresses = await asyncio.to_thread(real_addresses, host)
+                if addresses != known:
+                    known = addresses
+                    await self._publish(addresses)
+                await asyncio.sleep(_ADDRESSES_EVERY_S)
+        finally:
+            await self._withdraw()
+
+    async def _publish(self, addresses: list[str]) -> None:
+        await self._withdraw()
+        if not addresses:
+            log.warning("not advertised: no network interface has an address")
+            return
+        try:
+            async with asyncio.timeout(_PUBLISH_S):
+                self._zeroconf = AsyncZeroconf(interfaces=addresses)
+                info = self._info(addresses)
+                await (await self._zeroconf.async_register_service(info, allow_name_change=True))
+                self._published = info
+        except (OSError, ZeroconfError, TimeoutError, NonUniqueNameException) as error:
+            log.warning("not advertised (%s); the daemon serves on", type(error).__name__)
+            await self._withdraw()
+            return
+        log.info("advertised as %r on %s", info.get_name(), ", ".join(addresses))
+
+    async def _withdraw(self) -> None:
+        zeroconf, self._zeroconf = self._zeroconf, None
+        published, self._published = self._published, None
+        if zeroconf is None:
+            return
+        try:
+            async with asyncio.timeout(_WITHDRAW_S):
+                if published is not None:
+                    await (await zeroconf.async_unregister_service(published))
+        except (OSError, ZeroconfError, TimeoutError) as error:
+            log.warning("not withdrawn (%s)", type(error).__name__)
+        await zeroconf.async_close()
+
+    def _info(self, addresses: list[str]) -> AsyncServiceInfo:
+        advertisement = self._advertisement
+        label = advertisement.name.replace(".", " ").encode()[:_LONGEST_LABEL]
+        return AsyncServiceInfo(
+            SERVICE,
+            f"{label.decode(errors='ignore')}.{SERVICE}",
+            port=advertisement.websocket_port,
+            properties=advertisement.txt(),
+            server=f"voiced-{advertisement.server_id[:8]}.local.",
+            parsed_addresses=addresses,
+        )
+
+
+def real_addresses(host: str) -> list[str]:
+    """Return the addresses by which others reach a socket bound to `host`."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return sorted({str(entry[4][0]) for entry in found})
+    if not address.is_unspecified:
+        return [host]
+    import ifaddr  # noqa: PLC0415  # zeroconf's own dependency; only for a wildcard bind
+
+    found_addresses = []
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+            candidate = ipaddress.ip_address(text)
+            if candidate.is_loopback or candidate.is_link_local:
+                continue
+            if candidate.version == 4 or address.version == 6:
+                found_addresses.append(text)
+    return sorted(found_addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A daemon that answered."""
+
+    name: str
+    server_id: str
+    url: str
+    http_url: str
+    needs_token: bool
+    version: str
+    txt: Mapping[str, str] = field(default_factory=dict)
+
+
+async def discover(seconds: float) -> AsyncGenerator[Found, None]:
+    """Yield each daemon on the network once, as it is found, for so long."""
+    seen: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
+
+    def on_change(
+        zeroconf: Zeroconf,  # noqa: ARG001  # zeroconf passes by name
+        service_type: str,  # noqa: ARG001
+        name: str,
+        state_change: ServiceStateChange,
+    ) -> None:
+        if state_change is ServiceStateChange.Added and not seen.full():
+            seen.put_nowait(name)
+
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    async with AsyncZeroconf() as zeroconf:
+        browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[on_change])
+        try:
+            while (left := deadline - loop.time()) > 0:
+                try:
+                    name = await asyncio.wait_for(seen.get(), left)
+                except TimeoutError:
+                    return
+                info = AsyncServiceInfo(SERVICE, name)
+                if await info.async_request(zeroconf.zeroconf, _ANSWER_MS):
+                    yield _found(info)
+        finally:
+            await browser.async_cancel()
+
+
+def _found(info: AsyncServiceInfo) -> Found:
+    txt = {
+        key.decode(errors="replace"): (value or b"").decode(errors="replace")
+        for key, value in info.properties.items()
+    }
+    addresses = info.parsed_addresses(IPVersion.V4Only) or info.parsed_addresses()
+    host = addresses[0] if addresses else (info.server or "").rstrip(".")
+    host = f"[{host}]" if ":" in host else host
+    return Found(
+        name=info.name.removesuffix(f".{SERVICE}"),
+        server_id=txt.get("id", ""),
+        url=f"ws://{host}:{info.port}{txt.get('path', '/v1/ws')}",
+        http_url=f"http://{host}:{txt.get('http', '')}{txt.get('oai', '/v1')}",
+        needs_token=txt.get("auth") == "token",
+        version=txt.get("ver", ""),
+        txt=txt,
+    )

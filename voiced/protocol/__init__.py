@@ -1,0 +1,1 @@
+"""The protocols, without I/O: what messages mean, what may follow what, what is refused."""

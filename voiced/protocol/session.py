@@ -1,0 +1,370 @@
+"""A WebSocket session of `voiced.v1`, without I/O.
+
+The owner feeds `receive` with each message and does the actions that it returns; it feeds
+`deliver` and `finish` with what speeches give; and it sends what `pop` returns, one message at a
+time, whenever there is something. Nothing here waits, reads a clock of its own or touches a
+socket, so every path can be tested in an instant.
+
+    state    what happens            next
+    -------  ----------------------  -------
+    NEW      open(), authenticated   READY    sends auth_ok
+    NEW      open()                  AUTH     sends auth_required
+    AUTH     auth, right token       READY    sends auth_ok
+    AUTH     anything else           CLOSED   sends auth_invalid, closes 4401
+    AUTH     auth_timed_out()        CLOSED   closes 4408
+    READY    a command, or an array  READY    each gets one result
+    READY    errors without end      CLOSED   closes 4429
+    any      not JSON                CLOSED   closes 4400
+    any      a binary frame          CLOSED   closes 1003
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import Enum, IntEnum, auto
+from typing import Any, Protocol
+
+from voiced.errors import (
+    IdReuse,
+    InvalidFormat,
+    NotSupported,
+    ShuttingDown,
+    UnknownCommand,
+    VoicedError,
+)
+from voiced.protocol import messages
+from voiced.protocol.messages import (
+    LARGEST_ID,
+    PROTOCOL_VERSION,
+    CancelCommand,
+    ListVoicesCommand,
+    SpeakCommand,
+)
+from voiced.protocol.speeches import Speeches, Start, Stop
+from voiced.request import ModelInfo, ModelVoice, OpenAISpeechRequest, Plan, parse
+from voiced.speech import AudioFormat, EndReason, Priority, SpeechEvent
+
+_ERRORS_AT_ONCE = 200  # failed commands before a session counts as a flood
+_ERRORS_PER_S = 20
+
+
+class CloseCode(IntEnum):
+    """Why a session is closed."""
+
+    GOING_AWAY = 1001
+    UNSUPPORTED_DATA = 1003
+    INVALID_JSON = 4400
+    UNAUTHORIZED = 4401
+    AUTH_TIMEOUT = 4408
+    FLOOD = 4429
+
+
+@dataclass(frozen=True, slots=True)
+class ListVoices:
+    """Action: look up voices, which may take time; answer by `answer_voices` or `fail`."""
+
+    command: int
+    model: str | None
+    language: str | None
+    is_quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """Action: the token was right; messages may now have their full size."""
+
+    max_message_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Action: send what waits in the outbox, then close. Nothing is received any more."""
+
+    code: CloseCode
+    reason: str
+
+
+Action = Start | Stop | ListVoices | Authenticated | Close
+
+
+class Planner(Protocol):
+    """What a session needs to know of the manager."""
+
+    def plan(
+        self, request: OpenAISpeechRequest, *, default_format: AudioFormat, sample_rate: int
+    ) -> Plan:
+        """Look up who speaks a request, or raise why nobody does."""
+        ...
+
+    def models(self) -> list[ModelInfo]:
+        """List the models."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one session may ask for."""
+
+    max_message_bytes: int = 65536
+    max_input_chars: int = 32768
+    max_speeches: int = 8
+    idle_text_ms: int = 60000
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What `auth_ok` tells."""
+
+    version: str
+    session: str
+    server_id: str
+    server_name: str
+    defaults: dict[str, Any]
+    limits: SessionLimits
+
+
+class _State(Enum):
+    NEW = auto()
+    AUTH = auto()
+    READY = auto()
+    CLOSED = auto()
+
+
+class Session:
+    """One client. See the module's table, and `docs/protocol.md` for the words."""
+
+    def __init__(
+        self,
+        greeting: Greeting,
+        *,
+        planner: Planner,
+        is_token_right: Callable[[str], bool],
+        now: Callable[[], float],
+    ) -> None:
+        """Begin in state NEW; `now` is a clock in seconds."""
+        self.name = greeting.session
+        self._greeting = greeting
+        self._planner = planner
+        self._is_token_right = is_token_right
+        self._now = now
+        self._state = _State.NEW
+        self._last_id = 0
+        self._is_draining = False
+        self._patience = float(_ERRORS_AT_ONCE)
+        self._patience_at = now()
+        self._speeches = Speeches(limit=greeting.limits.max_speeches, now=now)
+        self._outbox = self._speeches.outbox
+        self.has_room = self._speeches.has_room
+        self.pop = self._speeches.pop
+        self._handlers: dict[str, Callable[[int, dict[str, Any]], list[Action]]] = {
+            "ping": self._ping,
+            "models/list": self._list_models,
+            "voices/list": self._list_voices,
+            "speak": self._speak,
+            "speech/cancel": self._cancel,
+            "clear": self._clear,
+        }
+
+    # ------------------------------------------------------------------------- what happens
+
+    def open(self, *, is_authenticated: bool) -> None:
+        """Begin: greet the client, or ask for its token."""
+        if is_authenticated:
+            self._greet()
+        else:
+            self._state = _State.AUTH
+            self._put({"type": "auth_required", **self._versions()})
+
+    def auth_timed_out(self) -> list[Action]:
+        """The owner's clock says that no token came in time."""
+        if self._state is not _State.AUTH:
+            return []
+        return self._close(CloseCode.AUTH_TIMEOUT, "no auth in time")
+
+    def receive(self, message: str | bytes) -> list[Action]:
+        """Take a message from the client and return what is to be done."""
+        if self._state is _State.CLOSED:
+            return []
+        if isinstance(message, bytes):
+            return self._close(CloseCode.UNSUPPORTED_DATA, "binary frames are for the client")
+        try:
+            content = messages.decode(message)
+        except ValueError:
+            return self._close(CloseCode.INVALID_JSON, "not valid JSON")
+        if self._state is _State.AUTH:
+            return self._authenticate(content)
+        actions: list[Action] = []
+        for command in content if isinstance(content, list) else [content]:
+            actions += self._handle(command)
+            if any(isinstance(action, Close) for action in actions):
+                break
+        return actions
+
+    def deliver(self, speech: int, event: SpeechEvent) -> None:
+        """Take what a started speech gives; what comes after its end is ignored."""
+        self._speeches.deliver(speech, event)
+
+    def finish(self, speech: int, error: VoicedError | None = None) -> list[Action]:
+        """Take the end of a started speech: complete, or failed with `error`."""
+        return [*self._speeches.finish(speech, error)]
+
+    def answer_voices(self, action: ListVoices, voices: list[ModelVoice]) -> None:
+        """Answer `voices/list`."""
+        listed = [entry.as_dict() for entry in voices]
+        self._succeed(action.command, {"voices": listed}, is_quiet=action.is_quiet)
+
+    def fail(self, command: int | None, error: VoicedError) -> None:
+        """Answer a command that failed."""
+        self._put(messages.failure(command, error))
+
+    def drain(self) -> None:
+        """Refuse new speeches from now on."""
+        self._is_draining = True
+
+    def shut_down(self) -> list[Action]:
+        """End every speech with `shutdown`."""
+        return [*self._speeches.end_early(self._speeches.ids(), EndReason.SHUTDOWN)]
+
+    @property
+    def speaking(self) -> int:
+        """How many speeches have not ended."""
+        return len(self._speeches)
+
+    @property
+    def backlog(self) -> int:
+        """How many answers wait to be sent; the owner stops receiving while they are many."""
+        return self._outbox.control_backlog
+
+    # ----------------------------------------------------------------------- authentication
+
+    def _authenticate(self, content: object) -> list[Action]:
+        fields = content if isinstance(content, dict) else {}
+        token = fields.get("access_token")
+        is_right = isinstance(token, str) and self._is_token_right(token)
+        if fields.get("type") == "auth" and is_right:
+            self._greet()
+            return [Authenticated(self._greeting.limits.max_message_bytes)]
+        self._put({"type": "auth_invalid", "message": "The access token is missing or wrong."})
+        return self._close(CloseCode.UNAUTHORIZED, "unauthorized")
+
+    def _greet(self) -> None:
+        self._state = _State.READY
+        self._put(
+            {
+                "type": "auth_ok",
+                **self._versions(),
+                "session": self._greeting.session,
+                "server": {"id": self._greeting.server_id, "name": self._greeting.server_name},
+                "features": [],
+                "defaults": self._greeting.defaults,
+                "limits": asdict(self._greeting.limits),
+            }
+        )
+
+    def _versions(self) -> dict[str, Any]:
+        return {"voiced_version": self._greeting.version, "protocol": PROTOCOL_VERSION}
+
+    # ----------------------------------------------------------------------------- commands
+
+    def _handle(self, command: object) -> list[Action]:
+        command_id = _id_of(command)
+        try:
+            if not isinstance(command, dict) or command_id is None:
+                raise InvalidFormat(
+                    f"A command is an object with an integer id from 1 to {LARGEST_ID}.", param="id"
+                )
+            if command_id <= self._last_id:
+                raise IdReuse(f"Ids rise; the last one was {self._last_id}.", param="id")
+            self._last_id = command_id
+            name = command.get("type")
+            if not isinstance(name, str):
+                raise InvalidFormat("A command has a type, which is a string.", param="type")
+            if name not in self._handlers:
+                raise UnknownCommand(f"There is no command {name[:64]!r}.", param="type")
+            return self._handlers[name](command_id, command)
+        except VoicedError as error:
+            self.fail(command_id, error)
+            return self._lose_patience()
+
+    def _ping(self, command_id: int, _fields: dict[str, Any]) -> list[Action]:
+        self._put({"id": command_id, "type": "pong"})
+        return []
+
+    def _list_models(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        listed = [info.as_dict() for info in self._planner.models()]
+        self._succeed(command_id, {"models": listed}, is_quiet=_is_quiet(fields))
+        return []
+
+    def _list_voices(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        wanted = parse(ListVoicesCommand, fields)
+        return [ListVoices(command_id, wanted.model, wanted.language, _is_quiet(fields))]
+
+    def _speak(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        if self._is_draining:
+            raise ShuttingDown("The daemon is stopping; connect again in a moment.")
+        command = parse(SpeakCommand, fields)
+        if command.marks != "none":
+            raise NotSupported("This version sends no marks; leave them out.", param="marks")
+        if command.window_ms is not None:
+            raise NotSupported("This version has no windows; leave it out.", param="window_ms")
+        plan = self._planner.plan(
+            command, default_format=AudioFormat.PCM, sample_rate=command.sample_rate
+        )
+        replaced = self._speeches.ids() if command.mode == "replace" else []
+        actions: list[Action] = [*self._speeches.end_early(replaced, EndReason.REPLACED)]
+        self._speeches.open(
+            command_id,
+            plan,
+            is_parallel=command.mode == "parallel",
+            priority=Priority[command.priority.upper()],
+        )
+        self._succeed(command_id, {"speech": command_id}, is_quiet=_is_quiet(fields))
+        return [*actions, *self._speeches.start_next()]
+
+    def _cancel(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        command = parse(CancelCommand, fields)
+        answer: dict[str, Any] = {"speech": command.speech, "state": "inactive"}
+        actions: list[Action] = []
+        if speech := self._speeches.get(command.speech):
+            answer["state"] = "cancelled"
+            if command.played_ms is not None:
+                answer |= speech.heard(command.played_ms)
+            actions += self._speeches.end_early([speech.id], EndReason.CANCELLED)
+        self._succeed(command_id, answer)
+        return [*actions, *self._speeches.start_next()]
+
+    def _clear(self, command_id: int, _fields: dict[str, Any]) -> list[Action]:
+        cancelled = self._speeches.ids()
+        actions = self._speeches.end_early(cancelled, EndReason.CANCELLED)
+        self._succeed(command_id, {"cancelled": cancelled})
+        return [*actions]
+
+    # ---------------------------------------------------------------------------- the outbox
+
+    def _put(self, message: dict[str, Any]) -> None:
+        self._outbox.put_control(messages.encode(message))
+
+    def _succeed(self, command_id: int, value: Any, *, is_quiet: bool = False) -> None:
+        if not is_quiet:
+            self._put(messages.result(command_id, value))
+
+    def _close(self, code: CloseCode, reason: str) -> list[Action]:
+        self._state = _State.CLOSED
+        return [Close(code, reason)]
+
+    def _lose_patience(self) -> list[Action]:
+        now = self._now()
+        regained = (now - self._patience_at) * _ERRORS_PER_S
+        self._patience = min(self._patience + regained, _ERRORS_AT_ONCE) - 1
+        self._patience_at = now
+        return [] if self._patience > 0 else self._close(CloseCode.FLOOD, "only errors")
+
+
+def _id_of(command: object) -> int | None:
+    value = command.get("id") if isinstance(command, dict) else None
+    return value if type(value) is int and 1 <= value <= LARGEST_ID else None
+
+
+def _is_quiet(fields: dict[str, Any]) -> bool:
+    return fields.get("quiet") is True

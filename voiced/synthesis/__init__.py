@@ -1,0 +1,1 @@
+"""From a request to frames: `manager.py` is the one door, read it first."""

@@ -1,0 +1,464 @@
+"""`TTSBackendManager`: the one door to speech. Read this first.
+
+`plan` turns a request's names into a plan, at once and without I/O, so that a wrong one is
+refused before anything begins; `speak` carries a plan out. Between them stand the rules of who
+speaks: the mapping of model names, `auto`, and the fallback for a backend that is unavailable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from voiced.backends.base import BackendSettings, EngineLane, SharedOptions, TTSBackendBase
+from voiced.backends.registry import BackendRegistry
+from voiced.errors import (
+    BackendError,
+    BackendUnavailable,
+    InvalidOption,
+    ModelNotFound,
+    RequestError,
+    TextTooLong,
+    VoicedError,
+)
+from voiced.request import BackendState, ModelInfo, ModelVoice, OpenAISpeechRequest, Plan
+from voiced.speech import (
+    AudioFormat,
+    AudioFrame,
+    EndReason,
+    Notice,
+    Priority,
+    SpeechEvent,
+    SpeechStart,
+    Voice,
+)
+from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.pipeline import Cast, speak
+from voiced.synthesis.segmenter import FirstSegment
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+_RETRY_AFTER_S = 30  # an unavailable backend is asked again after this, not at every request
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDefaults:
+    """What holds where a request says nothing."""
+
+    model: str = AUTO
+    voice: str = ""
+    language: str = ""
+    fallback: str = AUTO
+    first_segment: FirstSegment = "clause"
+    max_input_chars: int = 32768
+
+
+@dataclass(slots=True)
+class SpeechReport:
+    """What became of a speech, for the log and the metrics."""
+
+    label: str
+    model: str
+    characters: int
+    backend: str = ""
+    voice: str = ""
+    samples: int = 0
+    first_audio_ms: float | None = None
+    total_ms: float = 0.0
+    reason: EndReason = EndReason.CANCELLED
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A configured backend, before, while and after it is loaded."""
+
+    settings: BackendSettings
+    kind: type[TTSBackendBase] | None
+    opening: asyncio.Task[TTSBackendBase] | None = None
+    problem: BackendUnavailable | None = None
+    retry_at: float = 0.0
+    is_broken: bool = field(default=False)  # its code does not import: nothing to retry
+
+    @property
+    def backend(self) -> TTSBackendBase | None:
+        """The loaded backend."""
+        opening = self.opening
+        if opening is None or not opening.done() or opening.cancelled() or opening.exception():
+            return None
+        return opening.result()
+
+
+class TTSBackendManager:
+    """Owns the backends: makes each at most once, speaks with them, closes them all.
+
+    For one event loop. `close` is the owner's duty.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, BackendSettings],
+        *,
+        registry: BackendRegistry,
+        mappings: Mappings,
+        lane: EngineLane,
+        defaults: SpeechDefaults | None = None,
+        on_report: Callable[[SpeechReport], None] = lambda _: None,
+    ) -> None:
+        self.mappings = mappings
+        self.defaults = defaults or SpeechDefaults()
+        self._registry = registry
+        self._lane = lane
+        self._on_report = on_report
+        self._slots = {name: self._slot(settings) for name, settings in backends.items()}
+        self._speaking = 0
+
+    def _slot(self, settings: BackendSettings) -> _Slot:
+        try:
+            return _Slot(settings, self._registry.load(settings.type))
+        except BackendUnavailable as problem:
+            log.warning("backend type %s does not load: %s", settings.type, problem.message)
+            return _Slot(settings, None, problem=problem, is_broken=True)
+
+    @property
+    def speaking(self) -> int:
+        """How many speeches are being spoken now."""
+        return self._speaking
+
+    # ------------------------------------------------------------------------------ backends
+
+    async def get_backend(self, backend_id: str) -> TTSBackendBase:
+        """Return the backend, loaded once however many ask for it at the same time.
+
+        Raises:
+            BackendUnavailable: it is not configured, or cannot work; the message says the cure.
+        """
+        if problem := self._problem(backend_id):
+            raise problem
+        slot = self._slots[backend_id]
+        if slot.opening is None:
+            slot.opening = asyncio.create_task(self._open(slot), name=f"load {backend_id}")
+        # Shielded: one client that goes away does not stop the loading for the others.
+        return await asyncio.shield(slot.opening)
+
+    async def _open(self, slot: _Slot) -> TTSBackendBase:
+        assert slot.kind is not None
+        try:
+            backend = slot.kind(slot.settings, lane=self._lane)
+            try:
+                await backend.initialize()
+            except VoicedError:
+                raise
+            except Exception as error:
+                log.exception("backend type %s failed to load", slot.settings.type)
+                raise BackendUnavailable(
+                    f"The backend failed to load ({type(error).__name__}); see the daemon's log."
+                ) from error
+        except BackendUnavailable as problem:
+            slot.problem, slot.opening = problem, None
+            slot.retry_at = asyncio.get_running_loop().time() + _RETRY_AFTER_S
+            log.warning("backend type %s is unavailable: %s", slot.settings.type, problem.message)
+            raise
+        slot.problem = None
+        return backend
+
+    def _problem(self, backend_id: str) -> BackendUnavailable | None:
+        """Say why a backend cannot be used now, as far as is known without trying."""
+        slot = self._slots.get(backend_id)
+        if slot is None and backend_id == AUTO:
+            return BackendUnavailable(
+                "No local backend can speak; add a section [backends.espeak] to config.toml."
+            )
+        if slot is None:
+            return BackendUnavailable(
+                f"The backend {backend_id!r} is not configured; "
+                f'add a section [backends."{backend_id}"] to config.toml.'
+            )
+        if slot.problem and not slot.is_broken:
+            return slot.problem if asyncio.get_running_loop().time() < slot.retry_at else None
+        return slot.problem
+
+    def _state(self, backend_id: str) -> BackendState:
+        if self._problem(backend_id):
+            return BackendState.UNAVAILABLE
+        slot = self._slots[backend_id]
+        if slot.opening is None:
+            return BackendState.IDLE
+        return BackendState.READY if slot.backend else BackendState.LOADING
+
+    async def close(self) -> None:
+        """Close every backend. No speech may be running."""
+        slots = list(self._slots.values())
+        for slot in slots:
+            if slot.opening is not None and not slot.opening.done():
+                slot.opening.cancel()
+        await asyncio.gather(*(s.opening for s in slots if s.opening), return_exceptions=True)
+        for slot in slots:
+            if backend := slot.backend:
+                slot.opening = None
+                try:
+                    await backend.close()
+                except Exception:
+                    log.exception("backend type %s did not close", slot.settings.type)
+
+    # ---------------------------------------------------------------------- models and voices
+
+    def models(self) -> list[ModelInfo]:
+        """List every public model name, then the backends that only have their id."""
+        names = dict(self.mappings.models)
+        names |= {i: i for i in self._slots if i not in set(names.values())}
+        return [
+            self._model_info(AUTO, self._best_local() or AUTO),
+            *(self._model_info(name, backend_id) for name, backend_id in names.items()),
+        ]
+
+    def model(self, name: str) -> ModelInfo:
+        """Describe one model name.
+
+        Raises:
+            ModelNotFound: nothing is called that.
+        """
+        return self._model_info(name, self._backend_id(name))
+
+    def _model_info(self, name: str, backend_id: str) -> ModelInfo:
+        problem = self._problem(backend_id)
+        slot = self._slots.get(backend_id)
+        kind = slot.kind if slot else None
+        return ModelInfo(
+            id=name,
+            backend=backend_id,
+            state=self._state(backend_id),
+            local=kind.is_local if kind else False,
+            cure=problem.message if problem else None,
+            options=(kind.options_model if kind else SharedOptions).model_json_schema(),
+        )
+
+    async def voices(
+        self, *, model: str | None = None, language: str | None = None
+    ) -> list[ModelVoice]:
+        """List the voices of one model, or of every backend that is there.
+
+        Raises:
+            ModelNotFound, BackendUnavailable: only where a model is named.
+        """
+        if model is not None:
+            backend_id = self._backend_id(model)
+            found = self._model_voices(model, await self.get_backend(backend_id))
+        else:
+            found = []
+            for backend_id in self._slots:
+                try:
+                    backend = await self.get_backend(backend_id)
+                except BackendUnavailable:
+                    continue  # models/list says so, with the cure
+                found += self._model_voices(self._public_name(backend_id), backend)
+        return [v for v in found if language is None or v.voice.speaks(language)]
+
+    @staticmethod
+    def _model_voices(model: str, backend: TTSBackendBase) -> list[ModelVoice]:
+        return [ModelVoice(model, voice) for voice in backend.voices()]
+
+    def _public_name(self, backend_id: str) -> str:
+        names = (name for name, known in self.mappings.models.items() if known == backend_id)
+        return next(names, backend_id)
+
+    def _backend_id(self, name: str) -> str:
+        if name == AUTO:
+            return self._best_local() or AUTO
+        if name in self.mappings.models:
+            return self.mappings.models[name]
+        if name in self._slots or name in self.mappings.models.values():
+            return name
+        raise ModelNotFound(
+            f"There is no model {name!r}; models/list and /v1/models have those there are.",
+            param="model",
+        )
+
+    def _best_local(self) -> str | None:
+        """Return the best local backend that can be used, as `auto` means it."""
+        usable = [
+            (slot.kind.quality, backend_id)
+            for backend_id, slot in self._slots.items()
+            if slot.kind and slot.kind.is_local and not self._problem(backend_id)
+        ]
+        return max(usable, default=(0, None), key=lambda pair: pair[0])[1]
+
+    # ------------------------------------------------------------------------------- speaking
+
+    def plan(
+        self,
+        request: OpenAISpeechRequest,
+        *,
+        default_format: AudioFormat,
+        sample_rate: int,
+    ) -> Plan:
+        """Look up who is to speak a request. Instant; what it cannot know yet `speak` raises.
+
+        Raises:
+            ModelNotFound, VoiceNotFound, InvalidOption, LanguageNotSupported, TextTooLong,
+            RequestError: the request is wrong.
+            BackendUnavailable: nothing can speak it, or not the one that `strict` insists on.
+        """
+        if not request.input:
+            raise RequestError("The input is empty; give at least one character.", param="input")
+        if len(request.input) > self.defaults.max_input_chars:
+            raise TextTooLong(
+                f"The input has {len(request.input)} characters, the limit is "
+                f"{self.defaults.max_input_chars}; send it in parts.",
+                param="input",
+            )
+        model = request.model or self.defaults.model
+        wanted = self._backend_id(model)
+        slot = self._slots.get(wanted)
+        if slot and slot.kind:
+            _options(slot.kind, request.model_specific_options)
+        candidates = [wanted]
+        if request.model_specific_options.get("strict") is not True:
+            fallback = self.defaults.fallback
+            candidates += [self._best_local() or AUTO if fallback == AUTO else fallback]
+            candidates += [self._best_local() or AUTO]
+        usable = tuple(dict.fromkeys(c for c in candidates if not self._problem(c)))
+        if not usable:
+            raise self._problem(wanted) or BackendUnavailable("No backend is available.")
+        plan = Plan(
+            request=request,
+            model=model,
+            backend_ids=usable,
+            response_format=request.response_format or default_format,
+            sample_rate=sample_rate,
+        )
+        if usable[0] != wanted:
+            plan = _with_fallback_notice(plan, wanted, usable[0])
+        elif slot and slot.backend:
+            self._voice(slot.backend, wanted, request)
+        return plan
+
+    async def speak(
+        self, plan: Plan, *, label: str, priority: Priority = Priority.NORMAL
+    ) -> AsyncGenerator[SpeechEvent, None]:
+        """Speak a plan: the events of `pipeline.speak`, notices right after the start.
+
+        `label` names the speech in the log. Closing the generator stops the engine.
+
+        Raises:
+            VoicedError: before the first event where nothing could speak it; later where the
+                backend failed on the way.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        report = SpeechReport(label, plan.model, len(plan.request.input))
+        self._speaking += 1
+        try:
+            plan, cast = await self._cast(plan, priority=priority, due=began)
+            async with aclosing(speak(plan.request.input, cast)) as events:
+                async for event in events:
+                    if isinstance(event, AudioFrame) and event.samples:
+                        report.samples += event.samples
+                        if report.first_audio_ms is None:
+                            report.first_audio_ms = (loop.time() - began) * 1000
+                    yield event
+                    if isinstance(event, SpeechStart):
+                        report.backend, report.voice = event.backend, event.voice
+                        for notice in plan.notices:
+                            yield notice
+            report.reason = EndReason.COMPLETE
+        except VoicedError as error:
+            report.reason, report.error = EndReason.FAILED, error.code
+            raise
+        except Exception as error:
+            report.reason, report.error = EndReason.FAILED, BackendError.code
+            log.exception("speech %s failed in its backend", label)
+            raise BackendError("The backend failed; see the daemon's log.") from error
+        finally:
+            self._speaking -= 1
+            report.total_ms = (loop.time() - began) * 1000
+            self._on_report(report)
+
+    async def _cast(self, plan: Plan, *, priority: Priority, due: float) -> tuple[Plan, Cast]:
+        """Load the first backend of the plan that can be loaded, and choose its voice."""
+        *others, last = plan.backend_ids
+        for backend_id, following in zip(others, plan.backend_ids[1:], strict=True):
+            try:
+                backend = await self.get_backend(backend_id)
+            except BackendUnavailable:
+                plan = _with_fallback_notice(plan, backend_id, following)
+                continue
+            break
+        else:
+            backend_id, backend = last, await self.get_backend(last)
+        request, is_fallback = plan.request, bool(plan.notices)
+        return plan, Cast(
+            model=plan.model,
+            backend_id=backend_id,
+            backend=backend,
+            voice=self._voice(backend, backend_id, request, is_fallback=is_fallback),
+            options=_options(
+                type(backend), request.model_specific_options, is_fallback=is_fallback
+            ),
+            first_segment=self.defaults.first_segment,
+            response_format=plan.response_format,
+            sample_rate=plan.sample_rate,
+            speed=request.speed,
+            language=request.language,
+            instructions=request.instructions,
+            priority=priority,
+            due=due,
+        )
+
+    def _voice(
+        self,
+        backend: TTSBackendBase,
+        backend_id: str,
+        request: OpenAISpeechRequest,
+        *,
+        is_fallback: bool = False,
+    ) -> Voice:
+        language = request.language or self.defaults.language or None
+        name = request.voice or self.defaults.voice or None
+        if name is not None and backend.find_voice(name) is None:
+            kind = backend.settings.type
+            alias = self.mappings.voice(name, backend_id=backend_id, backend_type=kind)
+            if alias is not None and backend.find_voice(alias):
+                name = alias
+            elif is_fallback or not request.voice:  # only what the client asked for can be wrong
+                name = None
+        try:
+            return backend.choose_voice(name, language)
+        except RequestError:
+            if is_fallback or not request.language:
+                return backend.choose_voice(name, None)
+            raise
+
+
+def _with_fallback_notice(plan: Plan, wanted: str, speaking: str) -> Plan:
+    notice = Notice(
+        "backend_fallback", f"The backend {wanted!r} is unavailable; {speaking!r} speaks instead."
+    )
+    return replace(plan, notices=(*plan.notices, notice))
+
+
+def _options(
+    kind: type[TTSBackendBase], given: dict[str, Any], *, is_fallback: bool = False
+) -> SharedOptions:
+    """Check the options by the backend's own model; a fallback takes the shared ones of them."""
+    if is_fallback:
+        given = {key: value for key, value in given.items() if key in SharedOptions.model_fields}
+    try:
+        return kind.options_model.model_validate(given)
+    except ValidationError as failure:
+        fault = failure.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(kind.options_model.model_fields)
+            message = f"There is no option {name!r} here; there are {known}."
+        else:
+            message = f"The option {name!r} is wrong: {fault['msg']}."
+        param = f"model_specific_options.{name}"
+        raise InvalidOption(message, param=param) from None
