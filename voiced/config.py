@@ -96,7 +96,9 @@ class DefaultsSection(Section):
     model: str = Field("auto", description="auto: the best local engine there is.")
     voice: str = Field("", description="Empty: the backend's own.")
     language: str = Field("", description="BCP-47; empty: the voice's own.")
-    fallback: str = Field("auto", description="The backend that speaks for one that cannot.")
+    fallback: str = Field(
+        "auto", description="The model that speaks for one that cannot; empty: none."
+    )
     preload: Names = Field([], description="Backends to load at start, by id.")
     drain_s: float = Field(4, ge=0, le=600, description="For speeches to end when we stop.")
 

@@ -90,7 +90,7 @@ class Sources:
 
 
 class Daemon:
-    """All parts of a running voiced, for one event loop."""
+    """All parts of a running voiced. Made before the event loop, which `run` belongs to."""
 
     def __init__(self, sources: Sources) -> None:
         """Make every part, without I/O beyond reading the configuration.
@@ -112,6 +112,8 @@ class Daemon:
             defaults=speech_defaults(self._config),
             on_report=self._report,
         )
+        if problems := self._manager.check_names():
+            raise ConfigError(problems)
         policy = access_policy(self._config, token)
         self._websocket = WebSocketDoor(
             self._manager,
@@ -142,11 +144,12 @@ class Daemon:
         Raises:
             DoorTakenError: an address is not free; nothing is left open.
         """
-        stop, hurry = asyncio.Event(), asyncio.Event()
+        stop, hurry, hang_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, lambda: hurry.set() if stop.is_set() else stop.set())
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+        reloading = asyncio.create_task(self._reload_at(hang_up), name="reload")
         try:
             doors = await self._open()
             await self._preload()
@@ -158,23 +161,27 @@ class Daemon:
             await self._drain(hurry)
             await asyncio.wait([advertising])
         finally:
+            reloading.cancel()
             await asyncio.gather(self._websocket.close(), self._http.close())
             await self._manager.close()
             await self._lane.close()
             for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(name)
 
-    def reload(self) -> None:
+    async def _reload_at(self, hang_up: asyncio.Event) -> None:
         """Read tokens, origins and mappings again; a faulty configuration changes nothing."""
-        try:
-            config, token, mappings = self._sources.read()
-        except ConfigError as error:
-            for problem in error.problems:
-                log.warning("not reloaded: %s", problem)
-            return
-        self._websocket.policy = self._http.policy = access_policy(config, token)
-        self._manager.mappings = mappings
-        log.info("reloaded tokens, origins and mappings; other keys hold from the next start")
+        while True:
+            await hang_up.wait()
+            hang_up.clear()
+            try:
+                config, token, mappings = await asyncio.to_thread(self._sources.read)
+            except ConfigError as error:
+                for problem in error.problems:
+                    log.warning("not reloaded: %s", problem)
+                continue
+            self._websocket.policy = self._http.policy = access_policy(config, token)
+            self._manager.mappings = mappings
+            log.info("reloaded tokens, origins and mappings; other keys hold from the next start")
 
     async def _open(self) -> Doors:
         websocket, http = self._config.websocket, self._config.http

@@ -68,17 +68,23 @@ class Voice:
 
     id: str
     name: str
-    languages: tuple[str, ...]  # BCP-47, the main one first
+    languages: tuple[str, ...]  # BCP-47 in lower case, the main one first
     sample_rate: int  # Hz, of the chunks it gives
     marks: MarkKind = MarkKind.SEGMENT
 
-    def speaks(self, language: str) -> bool:
-        """Tell whether this voice speaks `language`: the same tag, or a wider or narrower one."""
+    def fit(self, language: str) -> int:
+        """Say how well it speaks a language: 3 it is its own, 2 one of its own, 1 nearly, 0 not."""
         wanted = language.lower()
-        return any(
-            tag == wanted or tag.startswith(f"{wanted}-") or wanted.startswith(f"{tag}-")
-            for tag in self.languages
+        if wanted in self.languages:
+            return 3 if wanted == self.languages[0] else 2
+        wider_or_narrower = any(
+            tag.startswith(f"{wanted}-") or wanted.startswith(f"{tag}-") for tag in self.languages
         )
+        return int(wider_or_narrower)
+
+    def speaks(self, language: str) -> bool:
+        """Tell whether it speaks `language`: the same tag, or a wider or narrower one."""
+        return self.fit(language) > 0
 
 
 @dataclass(frozen=True, slots=True)

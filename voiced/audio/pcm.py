@@ -44,14 +44,14 @@ class AudioNormalizer:
 
     Silence at both ends is trimmed and the edges faded, so that segments join without a click;
     what the engine could not do of the speed is done by time-stretch; the rate is converted.
-    Call `push` for each chunk and `flush` once; the lengths are exact to one sample.
+    Call `push` for each chunk and `flush` once. A conversion of the rate keeps the length exactly.
     """
 
     def __init__(self, *, source_rate: int, target_rate: int, tempo: float = 1.0) -> None:
-        self._stages: list[_Stage] = []
+        self._stages: list[_Stage] = [_Trim(source_rate)]
         if tempo != 1.0:
-            self._stages.append(_Stretch(source_rate, tempo))
-        self._stages.append(_Trim(source_rate))  # after the stretch, which moves the edges
+            # Trimmed again: a stretch blurs the edges, and ends in silence of its own.
+            self._stages += [_Stretch(source_rate, tempo), _Trim(source_rate)]
         if source_rate != target_rate:
             self._stages.append(_Resample(source_rate, target_rate))
 
@@ -112,11 +112,13 @@ class _Trim:
 class _Stretch:
     """Changes the tempo and keeps the pitch, by FFmpeg's `atempo`."""
 
+    # Fed in blocks of one size: what atempo gives depends on how it is fed, and it fails with
+    # ENOMEM on frames of a few samples.
+    _BLOCK = 512
+
     def __init__(self, rate: int, tempo: float) -> None:
         self._rate = rate
-        self._tempo = tempo
-        self._taken = 0
-        self._given = 0
+        self._held = _EMPTY
         graph = Graph()
         last = self._source = graph.add_abuffer(sample_rate=rate, format="flt", layout="mono")
         while tempo < 0.5:  # atempo's own lower bound; a chain of them goes further
@@ -129,21 +131,22 @@ class _Stretch:
         self._sink = sink
 
     def push(self, samples: Float32) -> Float32:
-        self._taken += samples.size
-        stretched = self._run(samples)
-        self._given += stretched.size
-        return stretched
+        held = np.concatenate((self._held, samples))
+        whole = held.size - held.size % self._BLOCK
+        self._held = held[whole:]
+        for at in range(0, whole, self._BLOCK):
+            self._source.push(_frame(held[at : at + self._BLOCK], self._rate))
+        return self._pull()
 
     def flush(self) -> Float32:
-        # atempo drops its last, unfilled window: push silence through it and cut to length.
-        rest = np.concatenate((self._run(np.zeros(self._rate // 4, np.float32)), self._run(None)))
-        return _exactly(rest, round(self._taken / self._tempo) - self._given)
+        # atempo drops its last, unfilled window: let that be silence.
+        blocks = -(-self._rate // 4 // self._BLOCK)
+        silence = np.zeros(blocks * self._BLOCK - self._held.size, np.float32)
+        rest = self.push(silence)
+        self._source.push(None)
+        return np.concatenate((rest, self._pull()))
 
-    def _run(self, samples: Float32 | None) -> Float32:
-        if samples is None:
-            self._source.push(None)
-        elif samples.size:
-            self._source.push(_frame(samples, self._rate))
+    def _pull(self) -> Float32:
         out = [_EMPTY]
         while True:
             try:

@@ -149,9 +149,9 @@ class TTSBackendBase(ABC):
         default = self.find_voice(self.settings.voice or self.default_voice) or self.voices()[0]
         if language is None or default.speaks(language):
             return default
-        for voice in self.voices():
-            if voice.speaks(language):
-                return voice
+        nearest = max(self.voices(), key=lambda voice: voice.fit(language))
+        if nearest.speaks(language):
+            return nearest
         raise LanguageNotSupported(f"No voice here speaks {language!r}.", param="language")
 
     def _unknown_voice(self, name: str) -> str:

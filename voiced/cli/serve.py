@@ -50,10 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if args.ready_file:
             _write_whole(args.ready_file, doors.as_json())
 
-    async def serve() -> None:
-        await Daemon(sources).run(on_ready)
-
-    asyncio.run(serve())
+    asyncio.run(Daemon(sources).run(on_ready))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -13,6 +14,8 @@ from voiced.errors import VoicedError
 
 if TYPE_CHECKING:
     from voiced.client import Client
+
+_WIDE = 250  # columns of a table that a program reads
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +62,8 @@ def show(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool, t
     table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
-    Console().print(table)
+    is_read_by_people = sys.stdout.isatty()
+    Console(markup=False, width=None if is_read_by_people else _WIDE).print(table)
 
 
 def _cell(value: object) -> str:

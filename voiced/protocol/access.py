@@ -55,14 +55,14 @@ class AccessPolicy:
         """Tell whether a page of that origin may talk to us as `host`."""
         if self.is_origin_listed(origin):
             return True
-        hostname = _hostname(urlsplit(origin).netloc)
+        hostname = _hostname(origin.partition("://")[2])
         return bool(hostname) and hostname == _hostname(host or "")
 
     def check(
         self, target: str, *, host: str | None, origin: str | None, authorization: str | None
     ) -> Refusal | None:
         """Check a request line's target and headers, before anything else is done."""
-        names = {name.lower() for name, _ in parse_qsl(urlsplit(target).query, True)}
+        names = {name.lower() for name, _ in parse_qsl(target.partition("?")[2], True)}
         if names & _TOKEN_PARAMETERS or (self.token and self.token in target):
             return Refusal(
                 HTTPStatus.BAD_REQUEST,

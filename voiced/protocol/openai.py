@@ -11,7 +11,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from voiced.errors import VoicedError
+from voiced.errors import RequestError, VoicedError
 from voiced.protocol.messages import decode, encode
 from voiced.request import ModelInfo, ModelVoice, OpenAISpeechRequest, parse
 from voiced.speech import AudioFormat
@@ -83,7 +83,7 @@ def read_request(body: bytes) -> OpenAISpeechRequest:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        content = None
+        raise RequestError("The body is not a JSON object (NaN and Infinity are not JSON).")
     return parse(OpenAISpeechRequest, content)
 
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,7 +27,7 @@ from voiced.errors import (
     TextTooLong,
     VoicedError,
 )
-from voiced.request import BackendState, ModelInfo, ModelVoice, OpenAISpeechRequest, Plan
+from voiced.request import ModelInfo, ModelVoice, OpenAISpeechRequest, Plan
 from voiced.speech import (
     AudioFormat,
     AudioFrame,
@@ -40,12 +40,10 @@ from voiced.speech import (
 )
 from voiced.synthesis.mappings import Mappings
 from voiced.synthesis.pipeline import Cast, speak
+from voiced.synthesis.pool import AUTO, BackendPool
 from voiced.synthesis.segmenter import FirstSegment
 
 log = logging.getLogger(__name__)
-
-AUTO = "auto"
-_RETRY_AFTER_S = 30  # an unavailable backend is asked again after this, not at every request
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +74,6 @@ class SpeechReport:
     error: str | None = None
 
 
-@dataclass(slots=True)
-class _Slot:
-    """A configured backend, before, while and after it is loaded."""
-
-    settings: BackendSettings
-    kind: type[TTSBackendBase] | None
-    opening: asyncio.Task[TTSBackendBase] | None = None
-    problem: BackendUnavailable | None = None
-    retry_at: float = 0.0
-    is_broken: bool = field(default=False)  # its code does not import: nothing to retry
-
-    @property
-    def backend(self) -> TTSBackendBase | None:
-        """The loaded backend."""
-        opening = self.opening
-        if opening is None or not opening.done() or opening.cancelled() or opening.exception():
-            return None
-        return opening.result()
-
-
 class TTSBackendManager:
     """Owns the backends: makes each at most once, speaks with them, closes them all.
 
@@ -114,25 +92,26 @@ class TTSBackendManager:
     ) -> None:
         self.mappings = mappings
         self.defaults = defaults or SpeechDefaults()
-        self._registry = registry
-        self._lane = lane
+        self._pool = BackendPool(backends, registry=registry, lane=lane)
         self._on_report = on_report
-        self._slots = {name: self._slot(settings) for name, settings in backends.items()}
         self._speaking = 0
-
-    def _slot(self, settings: BackendSettings) -> _Slot:
-        try:
-            return _Slot(settings, self._registry.load(settings.type))
-        except BackendUnavailable as problem:
-            log.warning("backend type %s does not load: %s", settings.type, problem.message)
-            return _Slot(settings, None, problem=problem, is_broken=True)
 
     @property
     def speaking(self) -> int:
         """How many speeches are being spoken now."""
         return self._speaking
 
-    # ------------------------------------------------------------------------------ backends
+    def check_names(self) -> list[str]:
+        """Say which names in the defaults mean nothing, a line for each."""
+        problems = []
+        names = {"model": self.defaults.model, "fallback": self.defaults.fallback}
+        for key, name in names.items():
+            try:
+                self._backend_id(name or AUTO)
+            except ModelNotFound:
+                known = ", ".join(info.id for info in self.models())
+                problems.append(f"defaults.{key}: there is no model {name!r}; there are {known}.")
+        return problems
 
     async def get_backend(self, backend_id: str) -> TTSBackendBase:
         """Return the backend, loaded once however many ask for it at the same time.
@@ -140,82 +119,20 @@ class TTSBackendManager:
         Raises:
             BackendUnavailable: it is not configured, or cannot work; the message says the cure.
         """
-        if problem := self._problem(backend_id):
-            raise problem
-        slot = self._slots[backend_id]
-        if slot.opening is None:
-            slot.opening = asyncio.create_task(self._open(slot), name=f"load {backend_id}")
-        # Shielded: one client that goes away does not stop the loading for the others.
-        return await asyncio.shield(slot.opening)
-
-    async def _open(self, slot: _Slot) -> TTSBackendBase:
-        assert slot.kind is not None
-        try:
-            backend = slot.kind(slot.settings, lane=self._lane)
-            try:
-                await backend.initialize()
-            except VoicedError:
-                raise
-            except Exception as error:
-                log.exception("backend type %s failed to load", slot.settings.type)
-                raise BackendUnavailable(
-                    f"The backend failed to load ({type(error).__name__}); see the daemon's log."
-                ) from error
-        except BackendUnavailable as problem:
-            slot.problem, slot.opening = problem, None
-            slot.retry_at = asyncio.get_running_loop().time() + _RETRY_AFTER_S
-            log.warning("backend type %s is unavailable: %s", slot.settings.type, problem.message)
-            raise
-        slot.problem = None
-        return backend
-
-    def _problem(self, backend_id: str) -> BackendUnavailable | None:
-        """Say why a backend cannot be used now, as far as is known without trying."""
-        slot = self._slots.get(backend_id)
-        if slot is None and backend_id == AUTO:
-            return BackendUnavailable(
-                "No local backend can speak; add a section [backends.espeak] to config.toml."
-            )
-        if slot is None:
-            return BackendUnavailable(
-                f"The backend {backend_id!r} is not configured; "
-                f'add a section [backends."{backend_id}"] to config.toml.'
-            )
-        if slot.problem and not slot.is_broken:
-            return slot.problem if asyncio.get_running_loop().time() < slot.retry_at else None
-        return slot.problem
-
-    def _state(self, backend_id: str) -> BackendState:
-        if self._problem(backend_id):
-            return BackendState.UNAVAILABLE
-        slot = self._slots[backend_id]
-        if slot.opening is None:
-            return BackendState.IDLE
-        return BackendState.READY if slot.backend else BackendState.LOADING
+        return await self._pool.get(backend_id)
 
     async def close(self) -> None:
         """Close every backend. No speech may be running."""
-        slots = list(self._slots.values())
-        for slot in slots:
-            if slot.opening is not None and not slot.opening.done():
-                slot.opening.cancel()
-        await asyncio.gather(*(s.opening for s in slots if s.opening), return_exceptions=True)
-        for slot in slots:
-            if backend := slot.backend:
-                slot.opening = None
-                try:
-                    await backend.close()
-                except Exception:
-                    log.exception("backend type %s did not close", slot.settings.type)
+        await self._pool.close()
 
     # ---------------------------------------------------------------------- models and voices
 
     def models(self) -> list[ModelInfo]:
         """List every public model name, then the backends that only have their id."""
         names = dict(self.mappings.models)
-        names |= {i: i for i in self._slots if i not in set(names.values())}
+        names |= {i: i for i in self._pool.ids() if i not in set(names.values())}
         return [
-            self._model_info(AUTO, self._best_local() or AUTO),
+            self._model_info(AUTO, self._pool.best_local()),
             *(self._model_info(name, backend_id) for name, backend_id in names.items()),
         ]
 
@@ -228,13 +145,12 @@ class TTSBackendManager:
         return self._model_info(name, self._backend_id(name))
 
     def _model_info(self, name: str, backend_id: str) -> ModelInfo:
-        problem = self._problem(backend_id)
-        slot = self._slots.get(backend_id)
-        kind = slot.kind if slot else None
+        problem = self._pool.problem(backend_id)
+        kind = self._pool.kind(backend_id)
         return ModelInfo(
             id=name,
             backend=backend_id,
-            state=self._state(backend_id),
+            state=self._pool.state(backend_id),
             local=kind.is_local if kind else False,
             cure=problem.message if problem else None,
             options=(kind.options_model if kind else SharedOptions).model_json_schema(),
@@ -253,7 +169,7 @@ class TTSBackendManager:
             found = self._model_voices(model, await self.get_backend(backend_id))
         else:
             found = []
-            for backend_id in self._slots:
+            for backend_id in self._pool.ids():
                 try:
                     backend = await self.get_backend(backend_id)
                 except BackendUnavailable:
@@ -271,24 +187,15 @@ class TTSBackendManager:
 
     def _backend_id(self, name: str) -> str:
         if name == AUTO:
-            return self._best_local() or AUTO
+            return self._pool.best_local()
         if name in self.mappings.models:
             return self.mappings.models[name]
-        if name in self._slots or name in self.mappings.models.values():
+        if name in self._pool.ids() or name in self.mappings.models.values():
             return name
         raise ModelNotFound(
             f"There is no model {name!r}; models/list and /v1/models have those there are.",
             param="model",
         )
-
-    def _best_local(self) -> str | None:
-        """Return the best local backend that can be used, as `auto` means it."""
-        usable = [
-            (slot.kind.quality, backend_id)
-            for backend_id, slot in self._slots.items()
-            if slot.kind and slot.kind.is_local and not self._problem(backend_id)
-        ]
-        return max(usable, default=(0, None), key=lambda pair: pair[0])[1]
 
     # ------------------------------------------------------------------------------- speaking
 
@@ -316,17 +223,15 @@ class TTSBackendManager:
             )
         model = request.model or self.defaults.model
         wanted = self._backend_id(model)
-        slot = self._slots.get(wanted)
-        if slot and slot.kind:
-            _options(slot.kind, request.model_specific_options)
+        if kind := self._pool.kind(wanted):
+            _options(kind, request.model_specific_options)
         candidates = [wanted]
-        if request.model_specific_options.get("strict") is not True:
-            fallback = self.defaults.fallback
-            candidates += [self._best_local() or AUTO if fallback == AUTO else fallback]
-            candidates += [self._best_local() or AUTO]
-        usable = tuple(dict.fromkeys(c for c in candidates if not self._problem(c)))
+        is_strict = request.model_specific_options.get("strict") is True
+        if self.defaults.fallback and not is_strict:
+            candidates += [self._backend_id(self.defaults.fallback), self._pool.best_local()]
+        usable = tuple(i for i in dict.fromkeys(candidates) if not self._pool.problem(i))
         if not usable:
-            raise self._problem(wanted) or BackendUnavailable("No backend is available.")
+            raise self._pool.problem(wanted) or BackendUnavailable("No backend is available.")
         plan = Plan(
             request=request,
             model=model,
@@ -336,8 +241,8 @@ class TTSBackendManager:
         )
         if usable[0] != wanted:
             plan = _with_fallback_notice(plan, wanted, usable[0])
-        elif slot and slot.backend:
-            self._voice(slot.backend, wanted, request)
+        elif backend := self._pool.loaded(wanted):
+            self._voice(backend, wanted, request)
         return plan
 
     async def speak(

@@ -9,7 +9,6 @@ from collections.abc import Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -126,7 +125,7 @@ class WebSocketDoor:
         )
         if refusal is not None:
             return connection.respond(refusal.status, f"{refusal.message}\n")
-        if urlsplit(request.path).path != PATH:
+        if request.path.partition("?")[0] != PATH:
             return connection.respond(HTTPStatus.NOT_FOUND, f"The sessions are at {PATH}.\n")
         if self._is_draining or len(self._clients) >= self._max_sessions:
             response = connection.respond(

@@ -1,0 +1,192 @@
+"""Many at once: do all get their own audio, does the daemon answer meanwhile, how fast is a cancel.
+
+    python benchmarks/load.py [--sessions 50] [--cancels 200]
+
+Each session has its own text and voice. Every request is first spoken alone, then all at once,
+and each result is compared byte for byte with the lone one. Meanwhile another process asks for
+`/healthz` every 10 ms on one connection. Then `speech/cancel` to its result is measured in a
+session of its own, while another process keeps all other speeches running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import random
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from http.client import HTTPConnection
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+
+from rig import Heard, Session, daemon, median, p99, session, show, text, verdict
+
+_POLL_S = 0.01
+_QUIET_S = 2.0  # of polling with nothing else to do, to compare with
+_SPEAKING = 20  # speeches while cancels are measured
+_HEALTH_TARGET_MS = 20
+_CANCEL_TARGET_MS = 20
+
+Request = tuple[str, str]  # text, voice
+_spawn = multiprocessing.get_context("spawn")
+
+
+def poll(host: str, port: int, stop: Event, answer: Connection) -> None:
+    """Ask for /healthz until told to stop; answer with the ms of each. A process of its own."""
+    connection = HTTPConnection(host, port)
+    times: list[float] = []
+    due = time.perf_counter()
+    while not stop.is_set():
+        began = time.perf_counter()
+        connection.request("GET", "/healthz")
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 200
+        times.append((time.perf_counter() - began) * 1000)
+        due = max(due + _POLL_S, time.perf_counter())
+        time.sleep(due - time.perf_counter() if due > time.perf_counter() else 0)
+    answer.send(times)
+
+
+def crowd(url: str, count: int, ready: Event, stop: Event) -> None:
+    """Keep `count` speeches running until told to stop. A process of its own."""
+    asyncio.run(_crowd(url, count, ready, stop))
+
+
+async def _crowd(url: str, count: int, ready: Event, stop: Event) -> None:
+    async def speak_on(client: Session) -> None:
+        while not stop.is_set():
+            await client.first_audio(text("paragraph") * 20)
+            speaking.release()
+            await client.ended()
+
+    speaking = asyncio.Semaphore(0)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(session(url)) for _ in range(count)]
+        tasks = [asyncio.create_task(speak_on(client)) for client in clients]
+        for _ in range(count):
+            await speaking.acquire()
+        ready.set()
+        await asyncio.to_thread(stop.wait)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Poller:
+    """The process that asks for /healthz."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._stop = _spawn.Event()
+        self._receiver, sender = _spawn.Pipe(duplex=False)
+        self._process = _spawn.Process(target=poll, args=(host, port, self._stop, sender))
+        self._process.start()
+
+    def stop(self) -> list[float]:
+        """End it; return what it measured, less its first moment."""
+        self._stop.set()
+        times: list[float] = self._receiver.recv()
+        self._process.join()
+        return times[20:]
+
+
+async def requests(url: str, count: int) -> list[Request]:
+    """Make texts that all differ, each for a voice of its own."""
+    async with session(url) as client:
+        listed = await client.result(await client.send("voices/list", model="espeak"))
+    voices = sorted(voice["id"] for voice in listed["voices"])
+    chosen = random.Random(1).sample(voices, min(count, len(voices)))  # the same in every run
+    return [
+        (f"This is number {n + 1} of {count}. {text('paragraph')}", chosen[n % len(chosen)])
+        for n in range(count)
+    ]
+
+
+async def alone(url: str, wanted: Sequence[Request]) -> list[Heard]:
+    """Speak one after the other."""
+    async with session(url) as client:
+        return [await client.hear(words, voice=voice) for words, voice in wanted]
+
+
+async def together(url: str, wanted: Sequence[Request]) -> tuple[list[Heard], float]:
+    """Speak all at once, each in its own session; return also how many seconds it took."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(session(url)) for _ in wanted]
+        began = time.perf_counter()
+        heard = await asyncio.gather(
+            *(
+                client.hear(words, voice=voice)
+                for client, (words, voice) in zip(clients, wanted, strict=True)
+            )
+        )
+        return heard, time.perf_counter() - began
+
+
+async def cancels(url: str, count: int) -> list[float]:
+    """Begin a speech and cancel it, again and again; return the ms of each cancel."""
+    chance = random.Random(2)
+    times = []
+    async with session(url) as client:
+        for _ in range(count):
+            speech, _ = await client.first_audio(text("paragraph"))
+            await client.read_for(chance.uniform(0, 0.05))
+            times.append(await client.cancel(speech))
+    return times
+
+
+def main() -> None:
+    """Measure all and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--cancels", type=int, default=200)
+    args = parser.parse_args()
+    with daemon(limits__max_sessions=str(args.sessions + 100)) as server:
+        wanted = asyncio.run(requests(server.url, args.sessions))
+        lone = asyncio.run(alone(server.url, wanted))
+        poller = Poller(server.host, server.http_port)
+        time.sleep(_QUIET_S)
+        quiet = poller.stop()
+        poller = Poller(server.host, server.http_port)
+        time.sleep(1)
+        before_s = server.cpu_s()
+        heard, took_s = asyncio.run(together(server.url, wanted))
+        cpu_s = server.cpu_s() - before_s
+        busy = poller.stop()
+        ready, stop = _spawn.Event(), _spawn.Event()
+        others = _spawn.Process(target=crowd, args=(server.url, _SPEAKING - 1, ready, stop))
+        others.start()
+        ready.wait()
+        cancelled = asyncio.run(cancels(server.url, args.cancels))
+        stop.set()
+        others.join()
+    same = sum(
+        a.audio == b.audio and b.reason == "complete" for a, b in zip(lone, heard, strict=True)
+    )
+    audio_s = sum(len(one.audio) for one in heard) / 48_000
+    first = [one.first_audio_ms for one in heard]
+    first_alone = [one.first_audio_ms for one in lone]
+
+    def row(what: str, times: Sequence[float], target: float | None = None) -> list[str]:
+        figures = [f"{figure:.1f}" for figure in (median(times), p99(times), max(times))]
+        met = ["", ""] if target is None else [f"p99 {target}", verdict(p99(times), target)]
+        return [what, *figures, *met]
+
+    show(
+        f"{args.sessions} sessions at once: {audio_s:.0f} s of audio in {took_s:.1f} s "
+        f"({cpu_s:.1f} s of CPU); times in ms",
+        ["measure", "median", "p99", "highest", "target", "met"],
+        [
+            ["same audio as alone", f"{same}", "", "", str(len(lone)), verdict(len(lone), same)],
+            row("first audio, alone", first_alone),
+            row("first audio, all at once", first),
+            row("healthz, quiet", quiet),
+            row(f"healthz, all speaking ({len(busy)} polls)", busy, _HEALTH_TARGET_MS),
+            row(f"cancel, {_SPEAKING} speaking", cancelled, _CANCEL_TARGET_MS),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

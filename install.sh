@@ -1,0 +1,252 @@
+#!/bin/sh
+# Sets voiced up in this folder, or tests it. All it makes stands in .venv beside this script.
+set -eu
+
+usage() {
+    cat <<'TEXT'
+usage: ./install.sh --run [--minimal] [--dry-run] [-- ARGUMENT...]
+       ./install.sh --test [--dry-run] [-- ARGUMENT...]
+
+  --run      make .venv, install voiced and the kokoro engine, run the daemon in the foreground;
+             arguments after -- go to `voiced serve`
+  --test     make .venv, install what the tests need, run the whole gate: ruff, mypy,
+             import-linter, pytest; arguments after -- go to pytest
+  --minimal  leave the kokoro engine out; espeak is always there
+  --dry-run  print what would be done, do nothing
+  --help     print this
+
+example: ./install.sh --run -- --lan
+TEXT
+}
+
+say() { printf 'voiced: %s\n' "$*"; }
+
+die() {
+    printf 'voiced: %s\n' "$*" >&2
+    exit 1
+}
+
+misused() {
+    printf 'voiced: %s\n\n' "$*" >&2
+    usage >&2
+    exit 2
+}
+
+# Does what it is given, or under --dry-run only prints it.
+act() {
+    if [ "$dry_run" ]; then
+        say "would do: $*"
+    else
+        "$@"
+    fi
+}
+
+# --- the machine and its Python ---
+
+refuse_32_bit() {
+    # A 64-bit kernel under a 32-bit system is 32-bit to us, so both are asked.
+    bits=$(getconf LONG_BIT 2>/dev/null || echo unknown)
+    machine=$(uname -m)
+    case $bits/$machine in
+    32/* | */armv6l | */armv7l | */i?86)
+        die "this system is 32-bit ($machine), and numpy, onnxruntime and espeakng-loader ship" \
+            "nothing for those; install the 64-bit edition of the system, then run this again."
+        ;;
+    esac
+}
+
+# As `requires-python` in pyproject.toml says.
+is_supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+
+can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
+# Sets $python: a supported one, preferably one that can make a virtual environment.
+find_python() {
+    python=
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        "$candidate" -c "$is_supported" 2>/dev/null || continue
+        python=${python:-$candidate}
+        if can_make_venv "$candidate"; then
+            python=$candidate
+            return
+        fi
+    done
+    [ "$python" ] || die "no Python 3.11, 3.12 or 3.13 here (python3 is:" \
+        "$(python3 --version 2>/dev/null || echo missing)); install one, on Debian 12 and" \
+        "Raspberry Pi OS: sudo apt-get install -y python3 python3-venv"
+    get_venv_module
+}
+
+# Debian and Ubuntu split the module `venv` off their Python.
+get_venv_module() {
+    package=$python-venv
+    command -v apt-get >/dev/null ||
+        die "$python cannot make a virtual environment: the modules venv and ensurepip are" \
+            "missing; install them with your system's package manager, then run this again."
+    [ "$(id -u)" = 0 ] ||
+        die "$python cannot make a virtual environment. Run this, then try again:" \
+            "sudo apt-get update && sudo apt-get install -y $package"
+    say "installing $package, which Debian leaves out"
+    act apt-get update -qq || die "apt-get update failed; check the network, then run this again."
+    act env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$package" ||
+        die "$package could not be installed; see above, cure it, then run this again."
+    [ "$dry_run" ] || can_make_venv "$python" ||
+        die "$python cannot make a virtual environment even with $package; is it the system's" \
+            "own Python? Put that first in PATH, then run this again."
+}
+
+# --- .venv ---
+
+# False for one that was never finished, was moved or copied here, or has lost its Python.
+venv_is_sound() {
+    [ ! -e "$unfinished" ] &&
+        grep -qsF "$venv/bin/python" "$venv/bin/pip" &&
+        "$venv/bin/python" -Ic "import pip; $is_supported" 2>/dev/null
+}
+
+make_venv() {
+    find_python
+    if [ -e "$venv" ]; then
+        say "removing a .venv that is incomplete, moved, or of another Python"
+        act rm -rf "$venv"
+    fi
+    say "making .venv with $("$python" --version)"
+    act mkdir "$venv"
+    act touch "$unfinished"
+    act "$python" -m venv "$venv" ||
+        die "the .venv could not be made; see above. Is the disk full? Then run this again."
+}
+
+# What the packages depend on: if that is unchanged, they are right, and no network is asked.
+inputs_sum() { cat pyproject.toml constraints.txt install.sh | cksum | tr ' ' -; }
+
+# Sets $installed_sum and $installed_extras. A cut stamp reads as none.
+read_stamp() {
+    [ ! -f "$stamp" ] || read -r installed_sum installed_extras <"$stamp" || installed_sum=
+}
+
+has_extra() {
+    case " $installed_extras " in
+    *" $1 "*) ;;
+    *) return 1 ;;
+    esac
+}
+
+is_installed() {
+    [ "$installed_sum" = "$(inputs_sum)" ] || return 1
+    [ -z "$extra" ] || has_extra "$extra" || return 1
+    "$venv/bin/python" -Ic 'import voiced' 2>/dev/null
+}
+
+install_packages() {
+    extras=$installed_extras
+    [ -z "$extra" ] || has_extra "$extra" || extras="$extras $extra"
+    # shellcheck disable=SC2086  # the words are wanted apart
+    set -- $extras
+    target=.
+    [ $# = 0 ] || target=".[$(
+        IFS=,
+        echo "$*"
+    )]"
+    quiet=
+    [ -t 1 ] || quiet=--quiet
+    say "installing packages (some 100 MB the first time; minutes on a Raspberry Pi)"
+    # Wheels only: a missing one fails at once instead of compiling for an hour. forbiddenfruit,
+    # a test tool's few lines of Python, has none. By environment, since only so do the
+    # constraints hold for the build tools too; pip has two names for that, by age.
+    # shellcheck disable=SC2086
+    act env PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+        "$venv/bin/python" -m pip install $quiet --disable-pip-version-check --no-input \
+        --only-binary=:all: --no-binary=forbiddenfruit --use-pep517 --editable "$target" ||
+        die "the packages could not be installed; see above. Check the network and the free" \
+            "space on the disk, then run this again."
+    [ "$dry_run" ] || echo "$(inputs_sum) $*" >"$stamp"
+    act rm -f "$unfinished"
+}
+
+# Makes .venv hold voiced with $extra; at once and without a network where it does already.
+set_up() {
+    refuse_32_bit
+    installed_sum=
+    installed_extras=
+    if venv_is_sound; then
+        read_stamp
+    else
+        make_venv
+    fi
+    if is_installed; then
+        say ".venv is up to date"
+    else
+        install_packages
+    fi
+}
+
+# --- what people ask for ---
+
+run_daemon() {
+    extra=kokoro
+    [ -z "$minimal" ] || extra=
+    set_up
+    # Where the user stands: a path among the arguments is theirs.
+    cd "$started_in"
+    say "starting the daemon; Ctrl-C ends it"
+    act exec "$venv/bin/voiced" serve "$@"
+}
+
+check() {
+    name=$1
+    shift
+    say "test: $name"
+    act "$@" || die "$name failed; see above."
+}
+
+run_gate() {
+    extra='test'
+    set_up
+    # pytest and hypothesis go other ways under CI; a gate has one result.
+    unset CI BUILD_NUMBER
+    PATH=$venv/bin:$PATH
+    check "ruff check" ruff check
+    check "ruff format" ruff format --check
+    check "mypy" mypy
+    check "import-linter" lint-imports
+    say "test: pytest"
+    # Last, and by exec, so that its summary ends the output.
+    act exec "$venv/bin/python" -m pytest "$@"
+}
+
+mode=
+minimal=
+dry_run=
+while [ $# -gt 0 ]; do
+    argument=$1
+    shift
+    case $argument in
+    --run | --test)
+        [ "${mode:-$argument}" = "$argument" ] || misused "--run or --test, not both."
+        mode=$argument
+        ;;
+    --minimal) minimal=yes ;;
+    --dry-run) dry_run=yes ;;
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    --) break ;;
+    *) misused "there is no option $argument; arguments for voiced or pytest go after --." ;;
+    esac
+done
+
+started_in=$(pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+venv=$here/.venv
+unfinished=$venv/voiced-unfinished
+stamp=$venv/voiced-installed
+cd "$here"
+
+case $mode in
+--run) run_daemon "$@" ;;
+--test) run_gate "$@" ;;
+*) misused "installing voiced as a service comes with a later version; today there is --run." ;;
+esac

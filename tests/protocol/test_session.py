@@ -1,0 +1,526 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from voiced.errors import BackendError, VoiceNotFound
+from voiced.protocol import messages
+from voiced.protocol.session import (
+    Action,
+    Authenticated,
+    Close,
+    Greeting,
+    ListVoices,
+    Session,
+    SessionLimits,
+)
+from voiced.protocol.speeches import Start, Stop
+from voiced.request import BackendState, ModelInfo, ModelVoice, OpenAISpeechRequest, Plan
+from voiced.speech import (
+    AudioFormat,
+    AudioFrame,
+    Notice,
+    Priority,
+    SegmentStart,
+    SpeechStart,
+    Voice,
+)
+
+TOKEN = "right"
+RATE = 24000
+
+
+class Planner:
+    """Plans everything but the voice `nobody`."""
+
+    def plan(
+        self, request: OpenAISpeechRequest, *, default_format: AudioFormat, sample_rate: int
+    ) -> Plan:
+        if request.voice == "nobody":
+            raise VoiceNotFound("There is no voice 'nobody'.", param="voice")
+        response_format = request.response_format or default_format
+        return Plan(request, "auto", ("fake",), response_format, sample_rate)
+
+    def models(self) -> list[ModelInfo]:
+        return [
+            ModelInfo("a", "fake", BackendState.READY, local=True, cure=None, options={}),
+            ModelInfo("b", "b", BackendState.UNAVAILABLE, local=False, cure="Do it.", options={}),
+        ]
+
+
+class Client:
+    """Talks to a session and keeps what it says."""
+
+    def __init__(self, *, is_authenticated: bool = True, **limits: int) -> None:
+        self.time = 100.0
+        self.session = Session(
+            Greeting("0.1.0", "7f3a91c2", "ab" * 16, "kitchen", {}, SessionLimits(**limits)),
+            planner=Planner(),
+            is_token_right=lambda token: token == TOKEN,
+            now=lambda: self.time,
+        )
+        self.session.open(is_authenticated=is_authenticated)
+        self.greeting = self.texts()
+
+    def send(self, *commands: dict[str, Any]) -> list[Action]:
+        return self.session.receive(
+            json.dumps(commands[0] if len(commands) == 1 else list(commands))
+        )
+
+    def speak(self, command_id: int, **fields: Any) -> list[Action]:
+        return self.send({"id": command_id, "type": "speak", "input": "One. Two.", **fields})
+
+    def received(self) -> Iterator[str | bytes]:
+        while (message := self.session.pop()) is not None:
+            yield message
+
+    def texts(self) -> list[dict[str, Any]]:
+        return [json.loads(message) for message in self.received() if isinstance(message, str)]
+
+
+def frame(samples: int, position: int = 0, **flags: bool) -> AudioFrame:
+    return AudioFrame(b"\x01\x00" * samples, 0, position, samples, **flags)
+
+
+def start() -> SpeechStart:
+    return SpeechStart("auto", "fake", "one", AudioFormat.PCM, RATE)
+
+
+def codes(replies: list[dict[str, Any]]) -> list[str]:
+    return [reply["error"]["code"] for reply in replies if reply.get("success") is False]
+
+
+def ends(replies: list[dict[str, Any]]) -> list[tuple[int, str]]:
+    return [
+        (reply["id"], reply["event"]["data"]["reason"])
+        for reply in replies
+        if reply["type"] == "event" and reply["event"]["type"] == "speech-end"
+    ]
+
+
+# --------------------------------------------------------------------------- authentication
+
+
+def test_a_session_without_a_token_begins_with_auth_ok() -> None:
+    (greeting,) = Client().greeting
+    assert greeting["type"] == "auth_ok"
+    assert greeting["session"] == "7f3a91c2"
+    assert greeting["server"] == {"id": "ab" * 16, "name": "kitchen"}
+    assert greeting["limits"]["max_message_bytes"] == 65536
+    assert greeting["protocol"] == 1
+
+
+def test_a_token_is_asked_for_and_opens() -> None:
+    client = Client(is_authenticated=False)
+    assert client.greeting == [{"type": "auth_required", "voiced_version": "0.1.0", "protocol": 1}]
+    assert client.send({"type": "auth", "access_token": TOKEN}) == [Authenticated(65536)]
+    assert client.texts()[0]["type"] == "auth_ok"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "auth", "access_token": "wrong"},
+        {"type": "auth"},
+        {"type": "auth", "access_token": 5},
+        {"id": 1, "type": "ping"},
+        {"type": "ping", "access_token": TOKEN},
+    ],
+)
+def test_anything_but_the_right_token_closes(message: dict[str, Any]) -> None:
+    client = Client(is_authenticated=False)
+    (action,) = client.send(message)
+    assert isinstance(action, Close)
+    assert action.code == 4401
+    assert [reply["type"] for reply in client.texts()] == ["auth_invalid"]
+    assert client.send({"type": "auth", "access_token": TOKEN}) == []
+
+
+def test_no_token_in_time_closes() -> None:
+    client = Client(is_authenticated=False)
+    (action,) = client.session.auth_timed_out()
+    assert isinstance(action, Close)
+    assert action.code == 4408
+    assert Client().session.auth_timed_out() == []
+
+
+# --------------------------------------------------------------------------------- envelope
+
+
+@pytest.mark.parametrize("message", ["", "{", "NaN", '{"id": NaN}', "[" * 60_000])
+def test_invalid_json_closes(message: str) -> None:
+    (action,) = Client().session.receive(message)
+    assert isinstance(action, Close)
+    assert action.code == 4400
+
+
+def test_a_binary_frame_closes() -> None:
+    (action,) = Client().session.receive(b"\x01")
+    assert isinstance(action, Close)
+    assert action.code == 1003
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *["5", '"text"', "null", "true", "[5]", "{}", '{"type":"ping"}', '{"id":0,"type":"ping"}'],
+        *['{"id":4294967296,"type":"ping"}', '{"id":"1","type":"ping"}', '{"id":true}'],
+        *['{"id":1.0,"type":"ping"}', '{"id":-1,"type":"ping"}', "[[]]"],
+    ],
+)
+def test_without_a_valid_id_the_format_is_invalid(message: str) -> None:
+    client = Client()
+    assert client.session.receive(message) == []
+    (reply,) = client.texts()
+    assert (reply["id"], reply["type"], reply["success"]) == (None, "result", False)
+    assert reply["error"]["code"] == "invalid_format"
+    client.send({"id": 1, "type": "ping"})
+    assert client.texts() == [{"id": 1, "type": "pong"}]
+
+
+@pytest.mark.parametrize("kind", [None, 5, ["ping"], {}])
+def test_a_type_that_is_no_string_is_invalid(kind: object) -> None:
+    client = Client()
+    client.send({"id": 3, "type": kind})
+    (reply,) = client.texts()
+    assert (reply["id"], reply["error"]["code"]) == (3, "invalid_format")
+
+
+def test_ids_rise() -> None:
+    client = Client()
+    for command_id in (5, 5, 4, 6):
+        client.send({"id": command_id, "type": "ping"})
+    replies = client.texts()
+    assert [reply["type"] for reply in replies] == ["pong", "result", "result", "pong"]
+    assert codes(replies) == ["id_reuse", "id_reuse"]
+
+
+def test_an_unknown_command_does_no_harm() -> None:
+    client = Client()
+    client.send({"id": 1, "type": "make/coffee"})
+    client.send({"id": 2, "type": "ping", "unknown": {"field": []}})
+    replies = client.texts()
+    assert codes(replies) == ["unknown_command"]
+    assert replies[1] == {"id": 2, "type": "pong"}
+
+
+def test_an_array_is_handled_in_order() -> None:
+    client = Client()
+    client.send(
+        {"id": 1, "type": "speak", "input": "a"},
+        {"id": 2, "type": "nonsense"},
+        {"id": 3, "type": "ping"},
+    )
+    assert [reply["id"] for reply in client.texts()] == [1, 2, 3]
+    assert client.session.receive("[]") == []
+
+
+def test_a_flood_of_errors_closes_and_a_few_do_not() -> None:
+    client = Client()
+    for command_id in range(1, 150):
+        assert client.send({"id": command_id, "type": "nonsense"}) == []
+    client.time += 60
+    actions = [client.send({"id": i, "type": "nonsense"}) for i in range(150, 400)]
+    (action,) = next(found for found in actions if found)
+    assert isinstance(action, Close)
+    assert action.code == 4429
+    assert sum(map(bool, actions)) == 1
+
+
+# --------------------------------------------------------------------------------- speeches
+
+
+def test_a_speech_runs_its_course() -> None:
+    client = Client()
+    (action,) = client.speak(5, priority="high")
+    assert isinstance(action, Start)
+    assert (action.speech, action.priority) == (5, Priority.HIGH)
+    client.time += 0.004
+    for event in (
+        start(),
+        Notice("backend_fallback", "..."),
+        SegmentStart(0, 0, 4, 0),
+        frame(5000, first=True, first_of_segment=True),
+        frame(0, 5000, last=True),
+    ):
+        client.session.deliver(5, event)
+    assert client.session.finish(5) == []
+    received = list(client.received())
+    kinds = [
+        json.loads(item)["event"]["type"] if isinstance(item, str) and "event" in item else item
+        for item in received
+    ]
+    assert json.loads(received[0]) == {
+        "id": 5,
+        "type": "result",
+        "success": True,
+        "result": {"speech": 5},
+    }
+    assert kinds[1:4] == ["speech-start", "notice", "segment"]
+    frames = [messages.parse_frame(item) for item in received if isinstance(item, bytes)]
+    assert [position for *_, position, _ in frames] == [0, 4096, 5000]
+    assert json.loads(received[-1])["event"]["data"] == {
+        "reason": "complete",
+        "audio_ms": 208,
+        "samples": 5000,
+        "first_audio_ms": 4,
+    }
+    assert client.session.speaking == 0
+
+
+def test_text_without_anything_to_say_has_no_frame() -> None:
+    client = Client()
+    client.speak(1)
+    for event in (start(), Notice("no_speakable_text", "..."), frame(0, first=True, last=True)):
+        client.session.deliver(1, event)
+    client.session.finish(1)
+    received = list(client.received())
+    assert all(isinstance(item, str) for item in received)
+    assert ends([json.loads(item) for item in received]) == [(1, "complete")]
+
+
+def test_a_failure_is_told_with_its_error() -> None:
+    client = Client()
+    client.speak(1)
+    client.session.finish(1, BackendError("The engine failed."))
+    end = client.texts()[-1]["event"]["data"]
+    assert end["reason"] == "failed"
+    assert end["error"] == {
+        "code": "backend_error",
+        "message": "The engine failed.",
+        "retryable": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"voice": "nobody"}, "voice_not_found"),
+        ({"input": 5}, "invalid_request"),
+        ({"speed": "fast"}, "invalid_request"),
+        ({"speed": 5}, "invalid_request"),
+        ({"response_format": "ogg"}, "format_not_supported"),
+        ({"response_format": 1}, "invalid_request"),
+        ({"mode": "later"}, "invalid_request"),
+        ({"priority": 1}, "invalid_request"),
+        ({"sample_rate": 12345}, "invalid_request"),
+        ({"sample_rate": 8000.0}, "invalid_request"),
+        ({"model_specific_options": []}, "invalid_request"),
+        ({"marks": "word"}, "not_supported"),
+        ({"window_ms": 1000}, "not_supported"),
+    ],
+)
+def test_a_wrong_request_is_refused_and_opens_nothing(fields: dict[str, Any], code: str) -> None:
+    client = Client()
+    assert client.speak(1, **fields) == []
+    (reply,) = client.texts()
+    assert reply["error"]["code"] == code
+    assert reply["error"]["param"] == next(iter(fields))
+    assert client.session.speaking == 0
+
+
+def test_unknown_and_null_fields_are_ignored() -> None:
+    client = Client()
+    assert client.speak(1, nonsense=1, voice=None, model=None, speed=None)
+    assert client.texts()[0]["success"]
+
+
+def test_speeches_queue_up_in_order() -> None:
+    client = Client()
+    assert len(client.speak(1)) == 1
+    assert client.speak(2) == []
+    assert client.speak(3) == []
+    (action,) = client.session.finish(1)
+    assert isinstance(action, Start)
+    assert action.speech == 2
+
+
+def test_a_parallel_speech_does_not_wait_and_a_queued_one_waits_for_it() -> None:
+    client = Client()
+    client.speak(1)
+    (action,) = client.speak(2, mode="parallel")
+    assert isinstance(action, Start)
+    assert client.speak(3) == []
+    assert client.session.finish(1) == []
+    assert [a.speech for a in client.session.finish(2) if isinstance(a, Start)] == [3]
+
+
+def test_replace_ends_the_others_before_its_own_result() -> None:
+    client = Client()
+    client.speak(1)
+    client.speak(2)
+    client.texts()
+    actions = client.speak(3, mode="replace")
+    assert [type(action) for action in actions] == [Stop, Start]
+    replies = client.texts()
+    assert ends(replies) == [(1, "replaced"), (2, "replaced")]
+    assert replies[-1]["result"] == {"speech": 3}
+
+
+def test_a_wrong_replacement_replaces_nothing() -> None:
+    client = Client()
+    client.speak(1)
+    client.texts()
+    assert client.speak(2, mode="replace", voice="nobody") == []
+    assert ends(client.texts()) == []
+    assert client.session.speaking == 1
+
+
+def test_a_cancel_is_a_fence() -> None:
+    client = Client()
+    client.speak(1)
+    client.session.deliver(1, start())
+    client.session.deliver(1, frame(4000))
+    client.session.pop()  # the result
+    client.session.pop()  # speech-start
+    assert client.send({"id": 2, "type": "speech/cancel", "speech": 1}) == [Stop(1)]
+    client.session.deliver(1, frame(4000))
+    client.session.finish(1)
+    received = list(client.received())
+    assert all(isinstance(item, str) for item in received)
+    end, result = (json.loads(item) for item in received)
+    assert ends([end]) == [(1, "cancelled")]
+    assert end["event"]["data"]["samples"] == 0
+    assert result["result"] == {"speech": 1, "state": "cancelled"}
+
+
+def test_a_cancel_of_a_speech_whose_audio_waits_takes_the_audio_back() -> None:
+    client = Client()
+    client.speak(1)
+    client.session.deliver(1, frame(4000))
+    client.session.finish(1)
+    assert client.send({"id": 2, "type": "speech/cancel", "speech": 1}) == []
+    received = list(client.received())
+    assert all(isinstance(item, str) for item in received)
+    assert ends([json.loads(item) for item in received]) == [(1, "cancelled")]
+
+
+def test_a_cancel_is_idempotent() -> None:
+    client = Client()
+    client.speak(1)
+    for command_id, speech in ((2, 1), (3, 1), (4, 99)):
+        client.send({"id": command_id, "type": "speech/cancel", "speech": speech, "quiet": True})
+    states = [
+        reply["result"]["state"] for reply in client.texts() if reply.get("result", {}).get("state")
+    ]
+    assert states == ["cancelled", "inactive", "inactive"]
+
+
+def test_a_cancel_lets_the_next_one_begin() -> None:
+    client = Client()
+    client.speak(1)
+    client.speak(2)
+    actions = client.send({"id": 3, "type": "speech/cancel", "speech": 1})
+    assert [type(action) for action in actions] == [Stop, Start]
+
+
+def test_a_cancel_tells_what_was_heard() -> None:
+    client = Client()
+    client.speak(1)
+    client.session.deliver(1, SegmentStart(0, 0, 4, 0))
+    client.session.deliver(1, frame(RATE))
+    client.session.deliver(1, SegmentStart(1, 5, 9, RATE))
+    client.session.deliver(1, frame(RATE, RATE))
+    client.texts()
+    client.send({"id": 2, "type": "speech/cancel", "speech": 1, "played_ms": 1500})
+    result = client.texts()[-1]["result"]
+    assert result["text_spoken"] + result["text_remaining"] == "One. Two."
+    assert result["text_spoken"] == "One. Tw"
+    assert result["exact"] is False
+
+
+def test_nobody_heard_more_than_was_sent() -> None:
+    client = Client()
+    client.speak(1)
+    client.session.deliver(1, SegmentStart(0, 0, 4, 0))
+    client.session.deliver(1, frame(RATE))
+    client.send({"id": 2, "type": "speech/cancel", "speech": 1, "played_ms": 99_999})
+    assert client.texts()[-1]["result"]["text_spoken"] == ""
+
+
+def test_clear_cancels_all() -> None:
+    client = Client()
+    client.speak(1)
+    client.speak(2)
+    client.texts()
+    assert client.send({"id": 3, "type": "clear", "quiet": True}) == [Stop(1)]
+    replies = client.texts()
+    assert ends(replies) == [(1, "cancelled"), (2, "cancelled")]
+    assert replies[-1]["result"] == {"cancelled": [1, 2]}
+
+
+def test_too_many_speeches_are_an_error_and_an_end_makes_room() -> None:
+    client = Client(max_speeches=2)
+    client.speak(1)
+    client.speak(2)
+    client.texts()
+    client.speak(3)
+    assert codes(client.texts()) == ["too_many_speeches"]
+    client.session.finish(1)
+    client.texts()
+    client.speak(4)
+    assert client.texts()[0]["success"]
+
+
+def test_quiet_suppresses_success_and_no_error() -> None:
+    client = Client()
+    client.speak(1, quiet=True)
+    assert client.texts() == []
+    client.speak(2, quiet=True, voice="nobody")
+    assert codes(client.texts()) == ["voice_not_found"]
+
+
+def test_a_speech_has_room_for_a_moment_of_audio() -> None:
+    client = Client()
+    client.speak(1)
+    assert client.session.has_room(1)
+    for at in range(4):
+        client.session.deliver(1, frame(RATE // 4, at * RATE // 4))
+    assert not client.session.has_room(1)
+    list(client.received())
+    assert client.session.has_room(1)
+
+
+def test_a_draining_session_takes_no_speech_and_shutdown_ends_those_there_are() -> None:
+    client = Client()
+    client.speak(1)
+    client.session.drain()
+    client.speak(2)
+    assert codes(client.texts()) == ["shutting_down"]
+    assert client.session.shut_down() == [Stop(1)]
+    assert ends(client.texts()) == [(1, "shutdown")]
+
+
+# ---------------------------------------------------------------------------------- lists
+
+
+def test_models_are_listed_with_the_cure_where_there_is_one() -> None:
+    client = Client()
+    client.send({"id": 1, "type": "models/list"})
+    first, second = client.texts()[0]["result"]["models"]
+    assert first == {"id": "a", "backend": "fake", "state": "ready", "local": True, "options": {}}
+    assert second["cure"] == "Do it."
+
+
+def test_voices_are_looked_up_by_the_owner() -> None:
+    client = Client()
+    (action,) = client.send({"id": 1, "type": "voices/list", "language": "en"})
+    assert action == ListVoices(1, None, "en", is_quiet=False)
+    assert isinstance(action, ListVoices)
+    voice = Voice("one", "One", ("en",), RATE)
+    client.session.answer_voices(action, [ModelVoice("fake", voice)])
+    assert client.texts()[0]["result"] == {
+        "voices": [
+            {
+                "id": "one",
+                "name": "One",
+                "languages": ["en"],
+                "model": "fake",
+                "sample_rate": RATE,
+                "marks": "segment",
+            }
+        ]
+    }

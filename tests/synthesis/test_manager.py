@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from support import RATE, UNAVAILABLE, request, running_manager, scripted, speak
+
+from voiced.errors import (
+    BackendError,
+    BackendUnavailable,
+    InvalidOption,
+    LanguageNotSupported,
+    ModelNotFound,
+    RequestError,
+    TextTooLong,
+    VoiceNotFound,
+)
+from voiced.request import BackendState, OpenAISpeechRequest, Plan
+from voiced.speech import (
+    AudioFormat,
+    AudioFrame,
+    EndReason,
+    Notice,
+    SegmentStart,
+    SpeechStart,
+)
+from voiced.synthesis.manager import SpeechDefaults, SpeechReport, TTSBackendManager
+from voiced.synthesis.mappings import Mappings
+
+NAMES = Mappings(
+    models={"public": "good", "cloud": "missing", "broken": "bad"},
+    voices={"alias": {"good": "zwei"}, "circle": "alias", "plain": "zwei"},
+)
+
+
+def plan(manager: TTSBackendManager, wanted: OpenAISpeechRequest) -> Plan:
+    return manager.plan(wanted, default_format=AudioFormat.PCM, sample_rate=RATE)
+
+
+# ----------------------------------------------------------------------------------- loading
+
+
+async def test_a_backend_is_made_once_however_many_ask() -> None:
+    kind = scripted()
+    async with running_manager({"good": kind}) as manager:
+        made = await asyncio.gather(*(manager.get_backend("good") for _ in range(20)))
+        assert len(set(map(id, made))) == len(kind.made) == 1
+        assert not kind.made[0].is_closed
+    assert kind.made[0].is_closed
+
+
+async def test_one_who_stops_asking_does_not_stop_the_others() -> None:
+    async with running_manager({"good": scripted()}) as manager:
+        impatient = asyncio.create_task(manager.get_backend("good"))
+        patient = asyncio.create_task(manager.get_backend("good"))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        assert await patient
+
+
+async def test_an_unavailable_backend_says_the_cure_and_is_not_tried_each_time() -> None:
+    kind = scripted(problem=UNAVAILABLE)
+    async with running_manager({"bad": kind}) as manager:
+        for _ in range(3):
+            with pytest.raises(BackendUnavailable, match="FAKE_KEY"):
+                await manager.get_backend("bad")
+        assert len(kind.made) == 1
+        assert manager.model("bad").state is BackendState.UNAVAILABLE
+        assert manager.model("bad").cure == "The fake has no key; set FAKE_KEY."
+
+
+async def test_a_backend_that_breaks_while_it_loads_is_unavailable() -> None:
+    kind = scripted(problem=ZeroDivisionError())
+    async with running_manager({"bad": kind}) as manager:
+        with pytest.raises(BackendUnavailable, match="ZeroDivisionError"):
+            await manager.get_backend("bad")
+
+
+async def test_states() -> None:
+    async with running_manager({"good": scripted()}, mappings=NAMES) as manager:
+        states = {info.id: info.state for info in manager.models()}
+        assert states["public"] is BackendState.IDLE
+        assert states["cloud"] is BackendState.UNAVAILABLE
+        await manager.get_backend("good")
+        assert manager.model("public").state is BackendState.READY
+        assert manager.model("auto").backend == "good"
+
+
+# ------------------------------------------------------------------------------------ names
+
+
+@pytest.mark.parametrize("model", ["public", "good", "auto", None])
+async def test_a_model_by_its_public_name_its_backend_id_or_auto(model: str | None) -> None:
+    async with running_manager({"good": scripted()}, mappings=NAMES) as manager:
+        events, _ = await speak(manager, "one", model=model)
+        start = events[0]
+        assert isinstance(start, SpeechStart)
+        assert (start.backend, start.model) == ("good", model or "auto")
+
+
+async def test_an_unknown_model() -> None:
+    async with running_manager({"good": scripted()}) as manager:
+        with pytest.raises(ModelNotFound, match="'nope'"):
+            plan(manager, request("one", model="nope"))
+
+
+@pytest.mark.parametrize("model", ["cloud", "missing", "broken", "bad"])
+async def test_a_fallback_speaks_for_what_is_unavailable_and_says_so(model: str) -> None:
+    types = {"good": scripted(), "bad": scripted(problem=UNAVAILABLE)}
+    async with running_manager(types, mappings=NAMES) as manager:
+        for _ in range(2):  # before and after it is known to be unavailable
+            events, audio = await speak(manager, "one", model=model)
+            start, notice = events[:2]
+            assert isinstance(start, SpeechStart)
+            assert start.backend == "good"
+            assert isinstance(notice, Notice)
+            assert notice.code == "backend_fallback"
+            assert audio
+
+
+@pytest.mark.parametrize("model", ["cloud", "broken"])
+async def test_strict_insists(model: str) -> None:
+    types = {"good": scripted(), "bad": scripted(problem=UNAVAILABLE)}
+    async with running_manager(types, mappings=NAMES) as manager:
+        with pytest.raises(BackendUnavailable):
+            await speak(manager, "one", model=model, model_specific_options={"strict": True})
+
+
+async def test_without_any_backend_the_cure_is_that_of_the_one_asked_for() -> None:
+    async with running_manager({"bad": scripted(problem=UNAVAILABLE)}) as manager:
+        with pytest.raises(BackendUnavailable, match="FAKE_KEY"):
+            await speak(manager, "one", model="bad")
+
+
+async def test_a_fallback_takes_its_own_voice_and_the_shared_options() -> None:
+    types = {"good": scripted(), "bad": scripted(problem=UNAVAILABLE)}
+    async with running_manager(types, mappings=NAMES) as manager:
+        events, _ = await speak(
+            manager,
+            "one",
+            model="cloud",
+            voice="nobody here knows",
+            language="xx",
+            model_specific_options={"stability": 0.5, "lead_silence_ms": 10},
+        )
+        start = events[0]
+        assert isinstance(start, SpeechStart)
+        assert start.voice == "one"
+
+
+@pytest.mark.parametrize(
+    ("fields", "voice"),
+    [
+        ({}, "one"),
+        ({"voice": "zwei"}, "zwei"),
+        ({"voice": "ZWEI"}, "zwei"),
+        ({"voice": "alias"}, "zwei"),
+        ({"voice": "plain"}, "zwei"),
+        ({"voice": {"id": "zwei"}}, "zwei"),
+        ({"language": "de"}, "zwei"),
+        ({"language": "de-AT"}, "zwei"),
+        ({"language": "en", "voice": "zwei"}, "zwei"),
+    ],
+)
+async def test_voices(fields: dict[str, Any], voice: str) -> None:
+    async with running_manager({"good": scripted()}, mappings=NAMES) as manager:
+        events, _ = await speak(manager, "one", **fields)
+        assert isinstance(events[0], SpeechStart)
+        assert events[0].voice == voice
+
+
+async def test_an_alias_is_looked_up_once() -> None:
+    async with running_manager({"good": scripted()}, mappings=NAMES) as manager:
+        await manager.get_backend("good")
+        with pytest.raises(VoiceNotFound, match="circle"):
+            plan(manager, request("one", voice="circle"))
+
+
+async def test_what_is_wrong_is_refused_before_anything_begins() -> None:
+    defaults = SpeechDefaults(max_input_chars=10)
+    async with running_manager({"good": scripted()}, defaults=defaults) as manager:
+        await manager.get_backend("good")
+        for fields, kind, param in (
+            ({"text": ""}, RequestError, "input"),
+            ({"text": "x" * 11}, TextTooLong, "input"),
+            ({"text": "x", "voice": "zwai"}, VoiceNotFound, "voice"),
+            ({"text": "x", "language": "fr"}, LanguageNotSupported, "language"),
+            (
+                {"text": "x", "model_specific_options": {"raw": 1}},
+                InvalidOption,
+                "model_specific_options.raw",
+            ),
+        ):
+            with pytest.raises(kind) as caught:
+                plan(manager, request(**fields))  # type: ignore[arg-type]
+            assert caught.value.param == param
+        plan(manager, request("🙂" * 10))  # code points, not bytes
+
+
+async def test_a_default_voice_that_this_backend_lacks_does_no_harm() -> None:
+    defaults = SpeechDefaults(voice="af_bella", language="fr")
+    async with running_manager({"good": scripted()}, defaults=defaults) as manager:
+        events, _ = await speak(manager, "one")
+        assert isinstance(events[0], SpeechStart)
+        assert events[0].voice == "one"
+
+
+async def test_names_in_the_defaults_are_checked() -> None:
+    defaults = SpeechDefaults(model="nope", fallback="nope either")
+    async with running_manager({"good": scripted()}, defaults=defaults) as manager:
+        assert len(manager.check_names()) == 2
+
+
+# ---------------------------------------------------------------------------------- speaking
+
+
+async def test_positions_and_segments_tell_the_truth() -> None:
+    kind = scripted()
+    async with running_manager({"good": kind}) as manager:
+        wanted = request("Hello there. It is late, good night.")
+        position = 0
+        segments = []
+        async for event in manager.speak(plan(manager, wanted), label="test"):
+            if isinstance(event, SegmentStart):
+                segments.append(event)
+                assert event.position == position
+            elif isinstance(event, AudioFrame):
+                assert event.position == position
+                assert event.first == (position == 0)
+                position += event.samples
+                assert len(event.data) == event.samples * 2
+                is_last = event.last
+        assert is_last
+        assert [(s.index, s.text_start, s.text_end) for s in segments] == [
+            (0, 0, 12),
+            (1, 13, 36),
+        ]
+        assert kind.made[0].spoken == ["Hello there.", "It is late, good night."]
+
+
+async def test_a_pause_stands_before_the_segment_that_it_belongs_to() -> None:
+    async with running_manager({"good": scripted()}) as manager:
+        _, one = await speak(manager, "Hello there.")
+        _, two = await speak(manager, "Hello there. Hello there.")
+        pause = len(two) // 2 - len(one)
+        assert pause == pytest.approx(0.25 * RATE, abs=10)
+        assert two.startswith(one)
+        assert not any(two[len(one) : len(one) + pause * 2])
+
+
+async def test_lead_and_tail_silence() -> None:
+    async with running_manager({"good": scripted()}) as manager:
+        _, plain = await speak(manager, "Hello.")
+        options = {"lead_silence_ms": 100, "tail_silence_ms": 50}
+        _, padded = await speak(manager, "Hello.", model_specific_options=options)
+        assert padded == bytes(4800) + plain + bytes(2400)
+
+
+async def test_nothing_to_say_is_said_in_a_notice() -> None:
+    async with running_manager({"good": scripted()}) as manager:
+        events, audio = await speak(manager, " 🙂 ... ")
+        assert [type(event) for event in events] == [SpeechStart, Notice]
+        assert audio == b""
+
+
+async def test_an_engine_that_breaks_is_told_and_reported() -> None:
+    reports: list[SpeechReport] = []
+    types = {"good": scripted(fails_after_chunks=3)}
+    async with running_manager(types, on_report=reports.append) as manager:
+        with pytest.raises(BackendError):
+            await speak(manager, "Hello there.")
+        assert (reports[0].reason, reports[0].error) == (EndReason.FAILED, "backend_error")
+        assert manager.speaking == 0
+
+
+async def test_a_cancelled_speech_is_reported_and_leaves_nothing() -> None:
+    reports: list[SpeechReport] = []
+    async with running_manager({"good": scripted()}, on_report=reports.append) as manager:
+        spoken = manager.speak(plan(manager, request("Hello there. " * 50)), label="test")
+        async with aclosing(spoken) as events:
+            async for event in events:
+                if isinstance(event, AudioFrame):
+                    break
+        assert reports[0].reason is EndReason.CANCELLED
+        assert manager.speaking == 0
+
+
+async def test_fifty_speeches_at_once_each_get_their_own() -> None:
+    texts = [f"This is speech number {number}, and no other. Right?" for number in range(50)]
+    async with running_manager() as manager:
+        alone = [(await speak(manager, text))[1] for text in texts]
+        together = await asyncio.gather(*(speak(manager, text) for text in texts))
+        assert [audio for _, audio in together] == alone
+
+
+async def test_voices_of_a_model_and_of_all() -> None:
+    types = {"good": scripted(), "bad": scripted(problem=UNAVAILABLE)}
+    async with running_manager(types, mappings=NAMES) as manager:
+        assert [v.voice.id for v in await manager.voices()] == ["one", "zwei"]
+        assert [v.model for v in await manager.voices()] == ["public", "public"]
+        assert [v.voice.id for v in await manager.voices(language="de")] == ["zwei"]
+        with pytest.raises(BackendUnavailable):
+            await manager.voices(model="bad")
+        with pytest.raises(ModelNotFound):
+            await manager.voices(model="nope")

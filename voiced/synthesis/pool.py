@@ -1,0 +1,163 @@
+"""The configured backends: made at most once each, known by their state, closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from voiced.backends.base import BackendSettings, EngineLane, TTSBackendBase
+from voiced.backends.registry import BackendRegistry
+from voiced.errors import BackendUnavailable, VoicedError
+from voiced.request import BackendState
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+"""Stands for the best local backend; the id that `best_local` returns where there is none."""
+
+_RETRY_AFTER_S = 30  # an unavailable backend is tried again after this, not at every request
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A configured backend, before, while and after it is loaded."""
+
+    settings: BackendSettings
+    kind: type[TTSBackendBase] | None
+    opening: asyncio.Task[TTSBackendBase] | None = None
+    problem: BackendUnavailable | None = None
+    retry_at: float | None = None  # event loop time; None: its code does not import
+
+    @property
+    def backend(self) -> TTSBackendBase | None:
+        """The loaded backend."""
+        opening = self.opening
+        if opening is None or not opening.done() or opening.cancelled() or opening.exception():
+            return None
+        return opening.result()
+
+
+class BackendPool:
+    """Backends by id. For one event loop; `close` is the owner's duty."""
+
+    def __init__(
+        self,
+        backends: Mapping[str, BackendSettings],
+        *,
+        registry: BackendRegistry,
+        lane: EngineLane,
+    ) -> None:
+        self._lane = lane
+        self._slots = {name: _slot(settings, registry) for name, settings in backends.items()}
+
+    def ids(self) -> list[str]:
+        """Return the configured ids."""
+        return list(self._slots)
+
+    def kind(self, backend_id: str) -> type[TTSBackendBase] | None:
+        """Return the class of a backend, if it is configured and its code imports."""
+        slot = self._slots.get(backend_id)
+        return slot.kind if slot else None
+
+    def loaded(self, backend_id: str) -> TTSBackendBase | None:
+        """Return the backend if it is loaded."""
+        slot = self._slots.get(backend_id)
+        return slot.backend if slot else None
+
+    def problem(self, backend_id: str) -> BackendUnavailable | None:
+        """Say why a backend cannot be used now, as far as is known without trying."""
+        slot = self._slots.get(backend_id)
+        if slot is None and backend_id == AUTO:
+            return BackendUnavailable(
+                "No local backend can speak; add a section [backends.espeak] to config.toml."
+            )
+        if slot is None:
+            return BackendUnavailable(
+                f"The backend {backend_id!r} is not configured; "
+                f'add a section [backends."{backend_id}"] to config.toml.'
+            )
+        if slot.problem and slot.retry_at is not None:
+            return slot.problem if asyncio.get_running_loop().time() < slot.retry_at else None
+        return slot.problem
+
+    def state(self, backend_id: str) -> BackendState:
+        """Return what the backend could do if asked now."""
+        if self.problem(backend_id):
+            return BackendState.UNAVAILABLE
+        slot = self._slots[backend_id]
+        if slot.opening is None:
+            return BackendState.IDLE
+        return BackendState.READY if slot.backend else BackendState.LOADING
+
+    def best_local(self) -> str:
+        """Return the best local backend that can be used."""
+        usable = [
+            (slot.kind.quality, backend_id)
+            for backend_id, slot in self._slots.items()
+            if slot.kind and slot.kind.is_local and not self.problem(backend_id)
+        ]
+        return max(usable, default=(0, AUTO), key=lambda pair: pair[0])[1]
+
+    async def get(self, backend_id: str) -> TTSBackendBase:
+        """Return the backend, loading it if need be: once, however many ask meanwhile.
+
+        Raises:
+            BackendUnavailable: it is not configured, or cannot work; the message says the cure.
+        """
+        if problem := self.problem(backend_id):
+            raise problem
+        slot = self._slots[backend_id]
+        if slot.opening is None:
+            slot.opening = asyncio.create_task(self._open(slot), name=f"load {backend_id}")
+        # Shielded: one client that goes away does not stop the loading for the others.
+        return await asyncio.shield(slot.opening)
+
+    async def close(self) -> None:
+        """Close every backend. None may be speaking."""
+        slots = [slot for slot in self._slots.values() if slot.opening is not None]
+        for slot in slots:
+            if slot.opening is not None and not slot.opening.done():
+                slot.opening.cancel()
+        await asyncio.gather(*(s.opening for s in slots if s.opening), return_exceptions=True)
+        for slot in slots:
+            backend, slot.opening = slot.backend, None
+            try:
+                if backend is not None:
+                    await backend.close()
+            except Exception:
+                log.exception("backend type %s did not close", slot.settings.type)
+
+    async def _open(self, slot: _Slot) -> TTSBackendBase:
+        assert slot.kind is not None
+        backend = slot.kind(slot.settings, lane=self._lane)
+        try:
+            await backend.initialize()
+        except Exception as error:
+            problem = _as_problem(error, slot.settings.type)
+            slot.problem, slot.opening = problem, None
+            slot.retry_at = asyncio.get_running_loop().time() + _RETRY_AFTER_S
+            log.warning("backend type %s is unavailable: %s", slot.settings.type, problem.message)
+            raise problem from error
+        slot.problem = None
+        return backend
+
+
+def _slot(settings: BackendSettings, registry: BackendRegistry) -> _Slot:
+    try:
+        return _Slot(settings, registry.load(settings.type))
+    except BackendUnavailable as problem:
+        log.warning("backend type %s does not load: %s", settings.type, problem.message)
+        return _Slot(settings, None, problem=problem)
+
+
+def _as_problem(error: Exception, kind: str) -> BackendUnavailable:
+    if isinstance(error, BackendUnavailable):
+        return error
+    if isinstance(error, VoicedError):
+        return BackendUnavailable(error.message)
+    log.error("backend type %s failed to load", kind, exc_info=error)
+    return BackendUnavailable(
+        f"The backend failed to load ({type(error).__name__}); see the daemon's log."
+    )
