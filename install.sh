@@ -152,13 +152,17 @@ install_packages() {
     quiet=
     [ -t 1 ] || quiet=--quiet
     say "installing packages (some 100 MB the first time; minutes on a Raspberry Pi)"
-    # Wheels only: a missing one fails at once instead of compiling for an hour. forbiddenfruit,
-    # a test tool's few lines of Python, has none. By environment, since only so do the
-    # constraints hold for the build tools too; pip has two names for that, by age.
+    # Wheels only: a missing one fails at once instead of compiling for an hour.
+    forms=--only-binary=:all:
+    case " $* " in
+    *" test "*) forms="$forms --no-binary=forbiddenfruit" ;; # pure Python, without a wheel
+    esac
+    # The constraints by environment, since only so do they hold for the build tools too; pip
+    # has two names for that, by age.
     # shellcheck disable=SC2086
     act env PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
         "$venv/bin/python" -m pip install $quiet --disable-pip-version-check --no-input \
-        --only-binary=:all: --no-binary=forbiddenfruit --use-pep517 --editable "$target" ||
+        $forms --use-pep517 --editable "$target" ||
         die "the packages could not be installed; see above. Check the network and the free" \
             "space on the disk, then run this again."
     [ "$dry_run" ] || echo "$(inputs_sum) $*" >"$stamp"

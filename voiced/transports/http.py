@@ -37,6 +37,7 @@ _READ_S = 30  # for a request's line, headers and body, and for a silent connect
 _WRITE_S = 30  # without the client taking anything: it is gone, or will never listen
 _CATALOGUE = ("/v1/models", "/v1/audio/voices", "/v1/audio/models")
 _OPEN = ("/", "/healthz", "/readyz")
+_ID = web.RequestKey("id", str)
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -93,6 +94,7 @@ class HttpDoor:
             handler_cancellation=True,  # a client that leaves cancels its speech
             auto_decompress=False,  # 1 MiB may not become 1 GiB
             keepalive_timeout=self._read_s,  # also ends connections that are silent, or drip
+            lingering_time=2,  # for what a client still sends after its answer
             shutdown_timeout=0.2,  # all speeches have ended by then
             access_log=None,
         )
@@ -120,7 +122,7 @@ class HttpDoor:
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        request["id"] = _request_id(request)
+        request[_ID] = _request_id(request)
         try:
             return await handler(request)
         except VoicedError as error:
@@ -133,7 +135,7 @@ class HttpDoor:
             message = "The request did not arrive in time."
             return _error(answer(HTTPStatus.REQUEST_TIMEOUT, message, code="timeout"))
         except Exception:
-            log.exception("request %s failed", request["id"])
+            log.exception("request %s failed", request[_ID])
             return _error(error_answer(VoicedError("The daemon failed; its log says where.")))
 
     @web.middleware
@@ -165,7 +167,7 @@ class HttpDoor:
         return path in _OPEN or (is_catalogue and self._is_catalogue_public)
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["X-Request-Id"] = request["id"]
+        response.headers["X-Request-Id"] = request[_ID]
         origin = request.headers.get("Origin")
         if origin is not None and self.policy.is_origin_listed(origin):
             response.headers["Access-Control-Allow-Origin"] = origin
@@ -200,7 +202,7 @@ class HttpDoor:
         assert task is not None
         self._speeches.add(task)
         try:
-            spoken = self._manager.speak(plan, label=request["id"], priority=priority)
+            spoken = self._manager.speak(plan, label=request[_ID], priority=priority)
             async with aclosing(spoken) as events:
                 return await self._answer_speech(request, plan, events)
         finally:
