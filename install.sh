@@ -49,7 +49,7 @@ refuse_32_bit() {
     machine=$(uname -m)
     case $bits/$machine in
     32/* | */armv6l | */armv7l | */i?86)
-        die "this system is 32-bit ($machine), and numpy, onnxruntime and espeakng-loader ship" \
+        die "this system is 32-bit (kernel: $machine), and numpy, onnxruntime and espeakng-loader ship" \
             "nothing for those; install the 64-bit edition of the system, then run this again."
         ;;
     esac

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -159,8 +159,9 @@ class Client:
             await self.command("speak", input=text, **fields)
             yield speech
         finally:
-            if speech.end is None and not self._receiver.done():
-                await speech.cancel()
+            if speech.end is None:
+                with suppress(ClientError):  # nothing is left to cancel
+                    await speech.cancel()
             del self._speeches[speech.id]
 
     async def clear(self) -> list[int]:

@@ -6,11 +6,17 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zeroconf import Error as ZeroconfError
-from zeroconf import IPVersion, NonUniqueNameException, ServiceStateChange, Zeroconf
+from zeroconf import (
+    InterfaceChoice,
+    IPVersion,
+    NonUniqueNameException,
+    ServiceStateChange,
+    Zeroconf,
+)
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from voiced.config import is_loopback
@@ -54,8 +60,15 @@ class Advertisement:
 class Advertiser:
     """Keeps the advertisement true while the daemon runs. It never makes the daemon fail."""
 
-    def __init__(self, advertisement: Advertisement) -> None:
+    def __init__(
+        self,
+        advertisement: Advertisement,
+        *,
+        find_addresses: Callable[[str], list[str]] | None = None,
+    ) -> None:
+        """Advertise on the addresses that `find_addresses` tells for the bound host."""
         self._advertisement = advertisement
+        self._find_addresses = find_addresses or real_addresses
         self._zeroconf: AsyncZeroconf | None = None
         self._published: AsyncServiceInfo | None = None
 
@@ -67,7 +80,7 @@ class Advertiser:
         known: list[str] = []
         try:
             while True:
-                addresses = await asyncio.to_thread(real_addresses, host)
+                addresses = await asyncio.to_thread(self._find_addresses, host)
                 if addresses != known:
                     known = addresses
                     await self._publish(addresses)
@@ -154,8 +167,13 @@ class Found:
     txt: Mapping[str, str] = field(default_factory=dict)
 
 
-async def discover(seconds: float) -> AsyncGenerator[Found, None]:
-    """Yield each daemon on the network once, as it is found, for so long."""
+async def discover(
+    seconds: float, *, interfaces: Sequence[str] | None = None
+) -> AsyncGenerator[Found, None]:
+    """Yield each daemon on the network once, as it is found, for so long.
+
+    `interfaces` are addresses of this machine to ask from; all of them by default.
+    """
     seen: asyncio.Queue[str] = asyncio.Queue(maxsize=1000)
 
     def on_change(
@@ -169,7 +187,8 @@ async def discover(seconds: float) -> AsyncGenerator[Found, None]:
 
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    async with AsyncZeroconf() as zeroconf:
+    asked = InterfaceChoice.All if interfaces is None else list(interfaces)
+    async with AsyncZeroconf(interfaces=asked) as zeroconf:
         browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[on_change])
         try:
             while (left := deadline - loop.time()) > 0:

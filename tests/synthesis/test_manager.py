@@ -194,7 +194,7 @@ async def test_what_is_wrong_is_refused_before_anything_begins() -> None:
             ),
         ):
             with pytest.raises(kind) as caught:
-                plan(manager, request(**fields))  # type: ignore[arg-type]
+                plan(manager, request(**fields))
             assert caught.value.param == param
         plan(manager, request("🙂" * 10))  # code points, not bytes
 
