@@ -107,12 +107,13 @@ venv_is_sound() {
 
 make_venv() {
     find_python
-    if [ -e "$venv" ]; then
+    if [ -e "$venv" ] || [ -L "$venv" ]; then
         say "removing a .venv that is incomplete, moved, or of another Python"
         act rm -rf "$venv"
     fi
     say "making .venv with $("$python" --version)"
-    act mkdir "$venv"
+    act mkdir "$venv" ||
+        die "nothing can be made in $here; run this as the user whom it belongs to."
     act touch "$unfinished"
     act "$python" -m venv "$venv" ||
         die "the .venv could not be made; see above. Is the disk full? Then run this again."

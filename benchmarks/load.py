@@ -33,8 +33,9 @@ Request = tuple[str, str]  # text, voice
 _spawn = multiprocessing.get_context("spawn")
 
 
-def poll(host: str, port: int, stop: Event, answer: Connection) -> None:
+def poll(host: str, port: int, stop: Event, ends: tuple[Connection, Event]) -> None:
     """Ask for /healthz until told to stop; answer with the ms of each. A process of its own."""
+    answer, ready = ends
     connection = HTTPConnection(host, port)
     times: list[float] = []
     due = time.perf_counter()
@@ -45,8 +46,9 @@ def poll(host: str, port: int, stop: Event, answer: Connection) -> None:
         response.read()
         assert response.status == 200
         times.append((time.perf_counter() - began) * 1000)
+        ready.set()
         due = max(due + _POLL_S, time.perf_counter())
-        time.sleep(due - time.perf_counter() if due > time.perf_counter() else 0)
+        time.sleep(max(0, due - time.perf_counter()))
     answer.send(times)
 
 
@@ -81,15 +83,19 @@ class Poller:
     def __init__(self, host: str, port: int) -> None:
         self._stop = _spawn.Event()
         self._receiver, sender = _spawn.Pipe(duplex=False)
-        self._process = _spawn.Process(target=poll, args=(host, port, self._stop, sender))
+        ready = _spawn.Event()
+        self._process = _spawn.Process(
+            target=poll, args=(host, port, self._stop, (sender, ready)), daemon=True
+        )
         self._process.start()
+        ready.wait()
 
     def stop(self) -> list[float]:
-        """End it; return what it measured, less its first moment."""
+        """End it; return what it measured, less the first, for which it connected."""
         self._stop.set()
         times: list[float] = self._receiver.recv()
         self._process.join()
-        return times[20:]
+        return times[1:]
 
 
 async def requests(url: str, count: int) -> list[Request]:
@@ -149,13 +155,14 @@ def main() -> None:
         time.sleep(_QUIET_S)
         quiet = poller.stop()
         poller = Poller(server.host, server.http_port)
-        time.sleep(1)
         before_s = server.cpu_s()
         heard, took_s = asyncio.run(together(server.url, wanted))
         cpu_s = server.cpu_s() - before_s
         busy = poller.stop()
         ready, stop = _spawn.Event(), _spawn.Event()
-        others = _spawn.Process(target=crowd, args=(server.url, _SPEAKING - 1, ready, stop))
+        others = _spawn.Process(
+            target=crowd, args=(server.url, _SPEAKING - 1, ready, stop), daemon=True
+        )
         others.start()
         ready.wait()
         cancelled = asyncio.run(cancels(server.url, args.cancels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -100,17 +101,20 @@ async def running_manager(
     *,
     defaults: SpeechDefaults | None = None,
     mappings: Mappings | None = None,
+    settings: Mapping[str, BackendSettings] | None = None,
+    idle_unload_s: float = 0,
     on_report: Callable[[SpeechReport], None] = lambda _: None,
 ) -> AsyncIterator[TTSBackendManager]:
     """A manager with a backend of each type under its type's name; espeak where none is given."""
     registry = BackendRegistry(types) if types else INSTALLED
     lane = Lane()
     manager = TTSBackendManager(
-        {name: BackendSettings(type=name) for name in types or ("espeak",)},
+        settings or {name: BackendSettings(type=name) for name in types or ("espeak",)},
         registry=registry,
         mappings=mappings or SHIPPED,
         lane=lane,
         defaults=defaults,
+        idle_unload_s=idle_unload_s,
         on_report=on_report,
     )
     try:
@@ -200,6 +204,13 @@ async def running_parts(
         finally:
             await websocket.close()
             await http.close()
+
+
+async def eventually(is_so: Callable[[], bool], *, seconds: float = 5) -> None:
+    """Wait for something that other tasks or processes bring about."""
+    async with asyncio.timeout(seconds):
+        while not is_so():  # noqa: ASYNC110  # there is no event to wait for
+            await asyncio.sleep(0.005)
 
 
 def request(text: str, **fields: Any) -> OpenAISpeechRequest:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from support import Parts, running_parts, scripted
 
-from voiced.client import AnswerError, ClientError, connect
-from voiced.errors import Unauthorized
+from voiced.client import AnswerError, ClientError, Speech, connect
+from voiced.errors import TextTooLong, Unauthorized
 from voiced.protocol.access import AccessPolicy
 
 
@@ -47,6 +47,39 @@ async def test_a_cancel_tells_what_was_heard(parts: Parts) -> None:
         assert answer["state"] == "cancelled"
         assert answer["text_spoken"] + answer["text_remaining"] == text
         assert (await speech.cancel())["state"] == "inactive"
+
+
+async def test_a_cancel_lets_another_task_s_iteration_end(parts: Parts) -> None:
+    async with connect(parts.url) as client, client.speak("One, two, three. " * 500) as speech:
+        listening = asyncio.create_task(drain(speech))
+        await asyncio.sleep(0)
+        await speech.cancel()
+        await asyncio.wait_for(listening, 5)
+
+
+async def test_what_nobody_listens_to_holds_up_nothing(parts: Parts) -> None:
+    async with (
+        connect(parts.url) as client,
+        client.speak("One, two, three. " * 20, mode="parallel") as first,
+        client.speak("One, two, three. " * 20, mode="parallel") as second,
+    ):
+        await asyncio.wait_for(client.ping(), 5)
+        assert await drain(second) == await drain(first)
+
+
+async def test_a_text_beyond_a_message_is_refused_here(parts: Parts) -> None:
+    async with connect(parts.url) as client:
+        with pytest.raises(TextTooLong, match="65536"):
+            async with client.speak("x" * 70_000):
+                pass
+        await client.ping()
+        async with client.speak("я " * 16_000) as speech:  # 48,000 bytes of UTF-8
+            async for _ in speech:
+                break
+
+
+async def drain(speech: Speech) -> int:
+    return sum([len(part) async for part in speech])
 
 
 async def test_two_speeches_share_a_session(parts: Parts) -> None:
@@ -101,9 +134,7 @@ async def test_a_lost_connection_ends_the_speech() -> None:
     async with running_parts() as parts, connect(parts.url) as client:
         async with client.speak("One, two, three. " * 1000) as speech:
             await parts.websocket.close()
-            async for _ in speech:
-                pass
-        assert speech.end is not None
-        assert speech.end.reason == "shutdown"
+            with pytest.raises(ClientError, match="shutdown"):
+                await drain(speech)
         with pytest.raises(ClientError):
             await client.ping()

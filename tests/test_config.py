@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from support import REPOSITORY
 
-from voiced.backends.registry import BackendRegistry
 from voiced.cli.config import defaults
 from voiced.config import Config, find, load, read_token, shipped, state_folder
-from voiced.daemon import backend_settings
+from voiced.daemon import Sources
 from voiced.errors import ConfigError
+from voiced.synthesis.lane import Lane
 
 
 def problems(
@@ -135,9 +135,8 @@ def test_backends_are_checked_by_their_own_models() -> None:
         "other": {"type": "espeek"},
         "third": {"type": "espeak", "voice": 5},
     }
-    config = load(None, {}, {"backends": sections})
     with pytest.raises(ConfigError) as caught:
-        backend_settings(config, BackendRegistry())
+        Sources(None, {"backends": sections}).read()
     text = "\n".join(caught.value.problems)
     assert "backends.espeak.voise: there is no such key; did you mean 'voice'?" in text
     assert "backends.other.type: no backend type 'espeek' is installed" in text
@@ -147,9 +146,33 @@ def test_backends_are_checked_by_their_own_models() -> None:
 def test_a_backend_of_one_s_own_leaves_the_embedded_one(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[backends.german]\ntype = 'espeak'\nvoice = 'de'\n")
-    settings = backend_settings(load(path, {}, {}), BackendRegistry())
+    settings = Sources(path, {}).read().backends
     assert sorted(settings) == ["espeak", "german"]
     assert settings["german"].voice == "de"
+
+
+def test_a_variable_adds_to_a_backend_s_section(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[backends.house]\ntype = 'espeak'\nvoice = 'de'\n")
+    config = load(path, {"VOICED_BACKENDS__HOUSE__VOICE": "fr"}, {})
+    assert config.backends["house"] == {"type": "espeak", "voice": "fr"}
+
+
+def test_faults_of_every_kind_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[http]\nprot = 1\n[backends.espeak]\ntype = 'espek'\n")
+    (tmp_path / "openai_tts_mappings.json").write_text("{")
+    with pytest.raises(ConfigError) as caught:
+        Sources(path, {}).read()
+    text = "\n".join(caught.value.problems)
+    for word in ("http.prot", "backends.espeak.type", "openai_tts_mappings.json"):
+        assert word in text
+
+
+def test_a_backend_to_preload_must_be_there(tmp_path: Path) -> None:
+    settings = Sources(None, {"defaults": {"preload": ["nope"]}}).read()
+    with pytest.raises(ConfigError, match=r"defaults\.preload"):
+        settings.manager(Lane())
 
 
 def test_the_file_is_found_where_it_is_named(tmp_path: Path) -> None:

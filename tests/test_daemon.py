@@ -17,8 +17,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from websockets.asyncio.client import connect as open_websocket
 
-from voiced.client import connect
+from voiced.client import ClientError, connect
 
 QUICK = ("--no-zeroconf", "--port", "0", "--http-port", "0")
 
@@ -193,14 +194,34 @@ async def test_sigterm_ends_what_does_not_end_in_time(tmp_path: Path) -> None:
         await answer.content.read(1000)
         began = loop.time()
         run.process.send_signal(signal.SIGTERM)
-        async for _ in parts:  # half an hour of speech, faster than it is heard
-            pass
+        with pytest.raises(ClientError, match="shutdown"):
+            async for _ in parts:  # half an hour of speech, faster than it is heard
+                pass
         assert speech.end is not None
         assert speech.end.reason == "shutdown"
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
         assert (await run.end())[0] == 0
         assert loop.time() - began < 2
+
+
+async def test_a_session_that_hangs_while_it_closes_does_not_hold_up_the_end(
+    tmp_path: Path,
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with serving(tmp_path, VOICED_DEFAULTS__DRAIN_S="1") as run:
+        # It reads nothing after its queue is full, so it never answers the server's close.
+        hanging = await open_websocket(run.url, max_queue=1)
+        await hanging.send(json.dumps({"id": 1, "type": "speak", "input": "One, two. " * 1000}))
+        await hanging.send("{")
+        async with connect(run.url) as client:
+            await client.ping()
+        began = loop.time()
+        status, errors = await run.stop()
+        assert status == 0
+        assert "Traceback" not in errors
+        assert loop.time() - began < 2
+        hanging.transport.abort()
 
 
 async def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
+from support import eventually
 from zeroconf import ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
@@ -98,10 +99,7 @@ async def test_a_failure_to_publish_leaves_the_daemon_alone(
 ) -> None:
     advertiser = Advertiser(KITCHEN, find_addresses=lambda _: ["203.0.113.7"])
     task = asyncio.create_task(advertiser.run())
-    for _ in range(200):
-        if "not advertised" in caplog.text:
-            break
-        await asyncio.sleep(0.01)
+    await eventually(lambda: "not advertised" in caplog.text)
     assert "the daemon serves on" in caplog.text
     assert not task.done()
     task.cancel()

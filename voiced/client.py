@@ -22,12 +22,13 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from voiced.errors import Unauthorized, VoicedError
+from voiced.errors import TextTooLong, Unauthorized, VoicedError
 from voiced.protocol import messages
 
 DEFAULT_URL = "ws://127.0.0.1:8765/v1/ws"
 _ANSWER_S = 30
-_WAITING = 64  # frames of a speech that wait for its consumer; then the socket waits
+_WAITING = 4096  # frames of a speech, of 8 KiB at most, that wait for its consumer
+_WHOLE = ("complete", "cancelled", "replaced")  # reasons that are no trouble
 
 
 class ClientError(VoicedError):
@@ -57,7 +58,10 @@ class Ended:
 
 
 class Speech:
-    """A speech as it arrives: iterate it for its audio, once."""
+    """A speech as it arrives: iterate it for its audio, once.
+
+    What is not consumed waits here, up to 11 minutes of pcm; beyond, the session waits.
+    """
 
     def __init__(self, client: Client, speech_id: int) -> None:
         self.id = speech_id
@@ -74,7 +78,7 @@ class Speech:
 
         Raises:
             AnswerError: the speech failed.
-            ClientError: the connection was lost.
+            ClientError: the connection was lost, or the daemon ended the speech early.
         """
         while (item := await self._arrived.get()) is not None:
             if isinstance(item, VoicedError):
@@ -88,7 +92,10 @@ class Speech:
         while not self._arrived.empty():  # the receiver may wait for room
             self._arrived.get_nowait()
         fields = {"speech": self.id} | ({} if played_ms is None else {"played_ms": played_ms})
-        answer: dict[str, Any] = await self._client.command("speech/cancel", **fields)
+        try:
+            answer: dict[str, Any] = await self._client.command("speech/cancel", **fields)
+        finally:
+            self._arrived.put_nowait(None)  # whoever iterates comes to an end
         return answer
 
     async def take_audio(self, payload: bytes) -> None:
@@ -108,7 +115,7 @@ class Speech:
             self.end = Ended(
                 data["reason"], data["samples"], data["audio_ms"], data["first_audio_ms"]
             )
-            await self.close(AnswerError(data["error"]) if data.get("error") else None)
+            await self.close(_trouble(data))
 
     async def close(self, error: VoicedError | None) -> None:
         """Let the consumer come to an end (for the client's receiver)."""
@@ -174,13 +181,20 @@ class Client:
 
         Raises:
             AnswerError: the daemon refused it.
+            TextTooLong: it is more than the daemon takes in a message.
             ClientError: the connection was lost, or no answer came.
         """
         self._last_id += 1
         command_id = self._last_id
+        message = messages.encode({"id": command_id, "type": kind, **fields})
+        size, limit = len(message.encode()), self.greeting["limits"]["max_message_bytes"]
+        if size > limit:
+            raise TextTooLong(
+                f"The {kind} message has {size} bytes, the daemon takes {limit}; send it in parts."
+            )
         answer = self._answers[command_id] = asyncio.get_running_loop().create_future()
         try:
-            await self._connection.send(messages.encode({"id": command_id, "type": kind, **fields}))
+            await self._connection.send(message)
             return await asyncio.wait_for(answer, _ANSWER_S)
         except ConnectionClosed:
             raise _lost(self._connection) from None
@@ -295,6 +309,15 @@ async def _greet(connection: ClientConnection, token: str) -> dict[str, Any]:
     if greeting.get("type") != "auth_ok":
         raise Unauthorized("The daemon wants a token; give it by VOICED_TOKEN or --token-file.")
     return dict(greeting)
+
+
+def _trouble(end: dict[str, Any]) -> VoicedError | None:
+    """Return what a consumer must hear of a speech's end: its audio is not whole."""
+    if end.get("error"):
+        return AnswerError(end["error"])
+    if end["reason"] in _WHOLE:
+        return None
+    return ClientError(f"The daemon ended the speech early ({end['reason']}).")
 
 
 def _refused(error: InvalidStatus) -> VoicedError:

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -109,7 +109,9 @@ class LimitsSection(Section):
     max_sessions: int = Field(256, ge=1, description="WebSocket clients at a time.")
     max_speeches: int = Field(8, ge=1, description="Speeches of a session at a time.")
     max_input_chars: int = Field(32768, ge=1, description="Code points of a text.")
-    max_speech_chars: int = Field(1_000_000, ge=1, description="Of a speech fed piece by piece.")
+    max_speech_chars: int = Field(
+        1_000_000, ge=1, description="Of one fed piece by piece: not yet."
+    )
     max_message_bytes: int = Field(65536, ge=4096, description="Of a WebSocket message.")
 
 
@@ -117,14 +119,14 @@ class CacheSection(Section):
     """`[cache]`: phrases that were spoken before."""
 
     memory_mb: int = Field(64, ge=0, description="Read, but this version has no cache yet.")
-    disk_mb: int = Field(0, ge=0, description="0: nothing is kept on disk.")
-    path: str = Field("", description="Empty: the cache folder of the user or the service.")
+    disk_mb: int = Field(0, ge=0, description="0: nothing on disk. As above.")
+    path: str = Field("", description="Empty: the usual cache folder. As above.")
 
 
 class LaneSection(Section):
     """`[lane]`: the local engines."""
 
-    threads: int = Field(0, ge=0, description="Of an engine; 0: as many as there are cores.")
+    threads: int = Field(0, ge=0, description="Of an engine, 0: the cores. Of no effect on espeak.")
     idle_unload_s: float = Field(0, ge=0, description="Unload an idle engine; 0: never.")
     first_segment: Literal["eager", "clause", "sentence"] = Field(
         "clause", description="How much text the first sound waits for."
@@ -158,9 +160,15 @@ EMBEDDED_BACKENDS: Mapping[str, Mapping[str, Any]] = {"espeak": {"type": "espeak
 
 
 def load(
-    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Mapping[str, Any]]
+    path: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Mapping[str, Any]],
+    *,
+    check_backends: Callable[[Mapping[str, Any]], list[str]] = lambda _: [],
 ) -> Config:
     """Read the file (none is a file without keys), then the variables, then the flags.
+
+    `check_backends` finds the faults in the `[backends.ID]` sections, which only their types know.
 
     Raises:
         ConfigError: with every fault found, one line each.
@@ -175,19 +183,16 @@ def load(
         except ValueError as error:  # TOML or UTF-8
             raise ConfigError([f"{path.name}: {error}"]) from None
     for source in (_from_environ(environ), flags):
-        for section, values in source.items():
-            table = tables.setdefault(section, {})
-            if isinstance(table, dict):
-                table.update(values)
+        _merge(tables, source)
     backends = tables.get("backends", {})
     if isinstance(backends, dict):
-        tables["backends"] = {**EMBEDDED_BACKENDS, **backends}
+        tables["backends"] = backends = {**EMBEDDED_BACKENDS, **backends}
+        problems += check_backends({k: v for k, v in backends.items() if isinstance(v, dict)})
     try:
         config = Config.model_validate(tables)
     except ValidationError as failure:
-        raise ConfigError(problems + explain(failure, Config)) from None
-    problems += _exposed(config)
-    if problems:
+        raise ConfigError(explain(failure, Config) + problems) from None
+    if problems := _exposed(config) + problems:
         raise ConfigError(problems)
     return config
 
@@ -245,6 +250,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _merge(tables: dict[str, Any], source: Mapping[str, Any]) -> None:
+    """Put the values of `source` over those of `tables`, table by table."""
+    for key, value in source.items():
+        table = tables.get(key)
+        if isinstance(value, Mapping) and isinstance(table, dict):
+            _merge(table, value)
+        else:
+            tables[key] = dict(value) if isinstance(value, Mapping) else value
 
 
 def _keys(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,6 @@ from voiced.errors import BackendUnavailable, ConfigError, VoicedError
 from voiced.metrics import Metrics
 from voiced.protocol.access import AccessPolicy
 from voiced.protocol.session import Greeting, SessionLimits
-from voiced.speech import OPENAI_RATE
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import SpeechDefaults, SpeechReport, TTSBackendManager
 from voiced.synthesis.mappings import Mappings
@@ -71,22 +70,95 @@ class Doors:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that was configured, read and checked."""
+
+    config: Config
+    token: str
+    mappings: Mappings
+    backends: Mapping[str, BackendSettings]
+    registry: BackendRegistry
+
+    def manager(
+        self, lane: Lane, on_report: Callable[[SpeechReport], None] = lambda _: None
+    ) -> TTSBackendManager:
+        """Make the manager, which nothing is loaded in yet.
+
+        Raises:
+            ConfigError: a name in the defaults means nothing.
+        """
+        defaults = self.config.defaults
+        manager = TTSBackendManager(
+            self.backends,
+            registry=self.registry,
+            mappings=self.mappings,
+            lane=lane,
+            defaults=SpeechDefaults(
+                model=defaults.model,
+                voice=defaults.voice,
+                language=defaults.language,
+                fallback=defaults.fallback,
+                first_segment=self.config.lane.first_segment,
+                max_input_chars=self.config.limits.max_input_chars,
+            ),
+            idle_unload_s=self.config.lane.idle_unload_s,
+            on_report=on_report,
+        )
+        problems = manager.check_names() + [
+            f"defaults.preload: no backend {name!r} is configured; add a section [backends.{name}]."
+            for name in defaults.preload
+            if name not in self.backends
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return manager
+
+    def policy(self) -> AccessPolicy:
+        """Return who may come in."""
+        auth = self.config.auth
+        return AccessPolicy(
+            token=self.token,
+            allowed_origins=frozenset(o.lower().rstrip("/") for o in auth.allowed_origins),
+            allowed_hosts=frozenset(host.lower() for host in auth.allowed_hosts),
+            machine_names=frozenset({socket.gethostname().lower()}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """Where the configuration came from, to read it again."""
 
     path: Path | None
     flags: dict[str, dict[str, Any]]
 
-    def read(self) -> tuple[Config, str, Mappings]:
-        """Read the configuration, the token and the mappings.
+    def read(self) -> Settings:
+        """Read the configuration, and the files that it names or that lie beside it.
 
         Raises:
-            ConfigError: with every fault of the first of them that has any.
+            ConfigError: with every fault of all of them.
         """
-        config = load(self.path, os.environ, self.flags)
+        registry = BackendRegistry()
+        backends: dict[str, BackendSettings] = {}
+        problems: list[str] = []
         own = self.path.with_name(MAPPINGS) if self.path else None
-        tables = [shipped(MAPPINGS), *([own] if own and own.is_file() else [])]
-        return config, read_token(config), Mappings.read(*tables)
+        config, token, mappings = Config(), "", Mappings({}, {})
+        try:
+            mappings = Mappings.read(shipped(MAPPINGS), *([own] if own and own.is_file() else []))
+        except ConfigError as error:
+            problems += error.problems
+        try:
+            config = load(
+                self.path,
+                os.environ,
+                self.flags,
+                check_backends=lambda sections: _check_backends(sections, registry, backends),
+            )
+            token = read_token(config)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return Settings(config, token, mappings, backends, registry)
 
 
 class Daemon:
@@ -99,22 +171,13 @@ class Daemon:
             ConfigError: with every fault of the configuration.
         """
         self._sources = sources
-        self._config, token, mappings = sources.read()
+        settings = sources.read()
+        self._config = settings.config
         self._server_id = server_id()
         self._metrics = Metrics()
         self._lane = Lane()
-        registry = BackendRegistry()
-        self._manager = TTSBackendManager(
-            backend_settings(self._config, registry),
-            registry=registry,
-            mappings=mappings,
-            lane=self._lane,
-            defaults=speech_defaults(self._config),
-            on_report=self._report,
-        )
-        if problems := self._manager.check_names():
-            raise ConfigError(problems)
-        policy = access_policy(self._config, token)
+        self._manager = settings.manager(self._lane, self._report)
+        policy = settings.policy()
         self._websocket = WebSocketDoor(
             self._manager,
             policy=policy,
@@ -174,13 +237,13 @@ class Daemon:
             await hang_up.wait()
             hang_up.clear()
             try:
-                config, token, mappings = await asyncio.to_thread(self._sources.read)
+                settings = await asyncio.to_thread(self._sources.read)
             except ConfigError as error:
                 for problem in error.problems:
                     log.warning("not reloaded: %s", problem)
                 continue
-            self._websocket.policy = self._http.policy = access_policy(config, token)
-            self._manager.mappings = mappings
+            self._websocket.policy = self._http.policy = settings.policy()
+            self._manager.mappings = settings.mappings
             log.info("reloaded tokens, origins and mappings; other keys hold from the next start")
 
     async def _open(self) -> Doors:
@@ -234,11 +297,7 @@ class Daemon:
             session="",
             server_id=self._server_id,
             server_name=config.zeroconf.name,
-            defaults={
-                "model": config.defaults.model,
-                "voice": config.defaults.voice,
-                "sample_rate": OPENAI_RATE,
-            },
+            defaults={},
             limits=SessionLimits(
                 max_message_bytes=limits.max_message_bytes,
                 max_input_chars=limits.max_input_chars,
@@ -258,54 +317,26 @@ class Daemon:
         )
 
 
-def backend_settings(config: Config, registry: BackendRegistry) -> dict[str, BackendSettings]:
-    """Check every `[backends.ID]` section by its type's own model.
-
-    Raises:
-        ConfigError: with all faults of all sections.
-    """
-    checked: dict[str, BackendSettings] = {}
+def _check_backends(
+    sections: Mapping[str, Any], registry: BackendRegistry, checked: dict[str, BackendSettings]
+) -> list[str]:
+    """Check every `[backends.ID]` section by its type's own model; return the faults."""
     problems: list[str] = []
-    for backend_id, section in config.backends.items():
+    for backend_id, section in sections.items():
         where = f"backends.{backend_id}"
+        kind = str(section.get("type", backend_id))
         model = BackendSettings
         try:
-            kind = section.get("type", backend_id)
-            model = registry.load(str(kind)).settings_model
-            checked[backend_id] = model.model_validate({"type": backend_id, **section})
+            model = registry.load(kind).settings_model
+            checked[backend_id] = model.model_validate({"type": kind, **section})
         except ValidationError as failure:
             problems += explain(failure, model, where=where)
         except ConfigError as error:
             problems += [f"{where}.{problem}" for problem in error.problems]
         except BackendUnavailable:
             # Its keys cannot be checked; the manager says why it is unavailable.
-            checked[backend_id] = BackendSettings(type=str(kind))
-    if problems:
-        raise ConfigError(problems)
-    return checked
-
-
-def speech_defaults(config: Config) -> SpeechDefaults:
-    """Return what the manager needs of the configuration."""
-    return SpeechDefaults(
-        model=config.defaults.model,
-        voice=config.defaults.voice,
-        language=config.defaults.language,
-        fallback=config.defaults.fallback,
-        first_segment=config.lane.first_segment,
-        max_input_chars=config.limits.max_input_chars,
-    )
-
-
-def access_policy(config: Config, token: str) -> AccessPolicy:
-    """Return what the doors need of the configuration."""
-    auth = config.auth
-    return AccessPolicy(
-        token=token,
-        allowed_origins=frozenset(origin.lower().rstrip("/") for origin in auth.allowed_origins),
-        allowed_hosts=frozenset(host.lower() for host in auth.allowed_hosts),
-        machine_names=frozenset({socket.gethostname().lower()}),
-    )
+            checked[backend_id] = BackendSettings(type=kind)
+    return problems
 
 
 def server_id() -> str:

@@ -10,7 +10,7 @@ from support import request, running_manager, speak
 
 from voiced.backends.espeak_library import EspeakFiles, EspeakLibrary, EspeakSound
 from voiced.errors import BackendUnavailable, RequestError
-from voiced.speech import AudioFormat, Float32
+from voiced.speech import AudioFormat, Float32, SegmentStart
 
 US = "gmw/en-US"
 
@@ -88,6 +88,16 @@ def test_ssml_is_read_where_it_is_asked_for(library: EspeakLibrary) -> None:
     assert np.diff(np.flatnonzero(~quiet)).max() > 1.9 * library.sample_rate
     as_text, _ = spoken(library, text)
     assert as_text.size > read.size
+
+
+async def test_ssml_is_one_document_whatever_stands_in_it() -> None:
+    text = '<speak>One. <break time="3s"/> Two, and three.</speak>'
+    async with running_manager() as manager:
+        for first in ("clause", "eager", "sentence"):
+            options = {"ssml": True, "first_segment": first}
+            events, audio = await speak(manager, text, model_specific_options=options)
+            assert sum(isinstance(event, SegmentStart) for event in events) == 1
+            assert len(audio) > 4 * 48000
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "\ud83d one \ude42", "\x01", "\x7f"])

@@ -22,6 +22,10 @@ def test_halves_of_surrogates_pass_both_ways() -> None:
     assert messages.decode(messages.encode({"text": "\ud800"})) == {"text": "\ud800"}
 
 
+def test_text_is_written_in_utf_8_and_takes_no_more_bytes_than_that() -> None:
+    assert messages.encode({"text": "я"}) == '{"text":"я"}'
+
+
 @given(
     data=st.binary(max_size=30_000),
     position=st.integers(0, 2**40),

@@ -139,6 +139,18 @@ def test_anything_but_the_right_token_closes(message: dict[str, Any]) -> None:
     assert client.send({"type": "auth", "access_token": TOKEN}) == []
 
 
+@pytest.mark.parametrize("message", ["{", b"\x01"])
+def test_a_close_ends_what_is_spoken(message: str | bytes) -> None:
+    client = Client()
+    client.speak(1)
+    client.texts()
+    actions = client.session.receive(message)
+    assert [type(action) for action in actions] == [Stop, Close]
+    assert ends(client.texts()) == [(1, "cancelled")]
+    assert client.session.speaking == 0
+    assert [type(action) for action in client.session.shut_down()] == [Close]
+
+
 def test_no_token_in_time_closes() -> None:
     client = Client(is_authenticated=False)
     (action,) = client.session.auth_timed_out()
@@ -441,6 +453,17 @@ def test_nobody_heard_more_than_was_sent() -> None:
     assert client.texts()[-1]["result"]["text_spoken"] == ""
 
 
+def test_of_a_segment_still_being_made_no_more_is_heard_than_was_played() -> None:
+    text = "This is one long sentence that has only begun to be made when it is cut off, is it not."
+    client = Client()
+    client.speak(1, input=text)
+    client.session.deliver(1, SegmentStart(0, 0, len(text), 0))
+    client.session.deliver(1, frame(RATE // 2))
+    client.texts()
+    client.send({"id": 2, "type": "speech/cancel", "speech": 1, "played_ms": 300})
+    assert len(client.texts()[-1]["result"]["text_spoken"]) < 10
+
+
 def test_clear_cancels_all() -> None:
     client = Client()
     client.speak(1)
@@ -490,7 +513,10 @@ def test_a_draining_session_takes_no_speech_and_shutdown_ends_those_there_are() 
     client.session.drain()
     client.speak(2)
     assert codes(client.texts()) == ["shutting_down"]
-    assert client.session.shut_down() == [Stop(1)]
+    stop, close = client.session.shut_down()
+    assert stop == Stop(1)
+    assert isinstance(close, Close)
+    assert close.code == 1001
     assert ends(client.texts()) == [(1, "shutdown")]
 
 

@@ -72,6 +72,14 @@ async def test_a_slow_consumer_stops_the_engine_and_loses_nothing(lane: Lane) ->
     assert made <= 1.5  # seconds ahead of the consumer
 
 
+async def test_a_very_long_segment_is_not_run_again_for_every_second(lane: Lane) -> None:
+    engine = Engine(15_000)  # 5 minutes
+    async with aclosing(lane.stream(SEGMENT, engine.synthesize)) as chunks:
+        async for _ in chunks:
+            await asyncio.sleep(0)
+    assert engine.runs < 100  # 214 with a buffer of one size
+
+
 async def test_a_consumer_that_waits_does_not_hold_the_lane(lane: Lane) -> None:
     async with aclosing(lane.stream(SEGMENT, Engine(400).synthesize)) as slow:
         await anext(slow)

@@ -5,8 +5,9 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from support import RATE, UNAVAILABLE, request, running_manager, scripted, speak
+from support import RATE, UNAVAILABLE, eventually, request, running_manager, scripted, speak
 
+from voiced.backends.base import BackendSettings
 from voiced.errors import (
     BackendError,
     BackendUnavailable,
@@ -86,6 +87,27 @@ async def test_states() -> None:
         await manager.get_backend("good")
         assert manager.model("public").state is BackendState.READY
         assert manager.model("auto").backend == "good"
+
+
+async def test_an_idle_local_backend_is_unloaded_and_loaded_again_when_asked() -> None:
+    kind = scripted()
+    async with running_manager({"good": kind}, idle_unload_s=0.01) as manager:
+        await speak(manager, "one")
+        await eventually(lambda: manager.model("good").state is BackendState.IDLE)
+        await speak(manager, "two")
+        assert [made.spoken for made in kind.made] == [["one"], ["two"]]
+        assert kind.made[0].is_closed
+
+
+async def test_a_backend_in_use_is_not_unloaded() -> None:
+    kind = scripted()
+    async with running_manager({"good": kind}, idle_unload_s=0.001) as manager:
+        spoken = manager.speak(plan(manager, request("Hello there. " * 50)), label="test")
+        async with aclosing(spoken) as events:
+            await anext(events)
+            await asyncio.sleep(0.02)
+            assert manager.model("good").state is BackendState.READY
+            assert not kind.made[0].is_closed
 
 
 # ------------------------------------------------------------------------------------ names
@@ -169,6 +191,33 @@ async def test_voices(fields: dict[str, Any], voice: str) -> None:
         events, _ = await speak(manager, "one", **fields)
         assert isinstance(events[0], SpeechStart)
         assert events[0].voice == voice
+
+
+@pytest.mark.parametrize("options", [{"lead_silence_ms": -1}, {"raw": "yes"}])
+async def test_shared_options_are_checked_even_for_a_backend_that_is_not_there(
+    options: dict[str, Any],
+) -> None:
+    async with running_manager({"good": scripted()}, mappings=NAMES) as manager:
+        with pytest.raises(InvalidOption):
+            plan(manager, request("x", model="cloud", model_specific_options=options))
+
+
+async def test_a_configured_voice_that_is_not_there_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = {"good": BackendSettings(type="good", voice="nobody")}
+    async with running_manager({"good": scripted()}, settings=settings) as manager:
+        events, _ = await speak(manager, "one")
+        assert isinstance(events[0], SpeechStart)
+        assert events[0].voice == "one"
+    assert "no voice 'nobody'" in caplog.text
+
+
+async def test_what_is_usual_is_told() -> None:
+    async with running_manager() as manager:
+        assert manager.usual()["voice"] == ""
+        await manager.get_backend("espeak")
+        assert manager.usual() == {"model": "espeak", "voice": "en-us", "sample_rate": 24000}
 
 
 async def test_an_alias_is_looked_up_once() -> None:

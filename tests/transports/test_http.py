@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
-from support import Parts, decode, running_parts, scripted, speak
+from support import Parts, decode, eventually, running_parts, scripted, speak
 
 from voiced.protocol.access import AccessPolicy
 from voiced.speech import AudioFormat, EndReason
@@ -141,10 +141,7 @@ async def test_a_client_that_leaves_cancels_its_speech(
     response = await web.post(parts.http_url + SPEECH, json=body)
     await response.content.read(1000)
     response.close()
-    for _ in range(300):
-        if parts.reports:
-            break
-        await asyncio.sleep(0.01)
+    await eventually(lambda: bool(parts.reports))
     assert parts.reports[0].reason is EndReason.CANCELLED
     assert parts.manager.speaking == 0
 

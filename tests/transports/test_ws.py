@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from support import Parts, running_parts, scripted, speak
+from support import Parts, eventually, running_parts, scripted, speak
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
@@ -94,10 +94,7 @@ async def test_too_many_sessions_are_asked_to_come_again() -> None:
                 await connect(parts.url)
             assert caught.value.response.status_code == 503
             assert caught.value.response.headers["Retry-After"] == "1"
-        for _ in range(100):
-            if not parts.websocket.sessions:
-                break
-            await asyncio.sleep(0.01)
+        await eventually(lambda: not parts.websocket.sessions)
         async with connect(parts.url) as connection:
             assert (await receive(connection))["type"] == "auth_ok"
 
@@ -274,10 +271,7 @@ async def test_a_client_that_leaves_cancels_its_speech(parts: Parts) -> None:
     await connection.recv()
     await connection.recv()
     connection.transport.abort()
-    for _ in range(200):
-        if parts.reports:
-            break
-        await asyncio.sleep(0.01)
+    await eventually(lambda: bool(parts.reports))
     assert parts.reports[0].reason is EndReason.CANCELLED
     assert parts.manager.speaking == 0
 

@@ -126,8 +126,8 @@ class TTSBackendBase(ABC):
     async def close(self) -> None:
         """Let go of everything. Called once, when no stream is open."""
 
-    def segment_sizes(self, options: Any) -> SegmentSizes:  # noqa: ARG002  # for those who differ
-        """Return how much text it likes at once, under these options."""
+    def segment_sizes(self, options: Any) -> SegmentSizes | None:  # noqa: ARG002  # some differ
+        """Return how much text it likes at once, under these options; None: all, uncut."""
         return SegmentSizes(preferred=200, largest=600)
 
     def find_voice(self, name: str) -> Voice | None:
@@ -146,13 +146,20 @@ class TTSBackendBase(ABC):
             if voice := self.find_voice(name):
                 return voice
             raise VoiceNotFound(self._unknown_voice(name), param="voice")
-        default = self.find_voice(self.settings.voice or self.default_voice) or self.voices()[0]
+        default = self.usual_voice()
         if language is None or default.speaks(language):
             return default
         nearest = max(self.voices(), key=lambda voice: voice.fit(language))
         if nearest.speaks(language):
             return nearest
         raise LanguageNotSupported(f"No voice here speaks {language!r}.", param="language")
+
+    def usual_voice(self) -> Voice:
+        """Return the voice where nothing is asked for: the configured one, its own, the first."""
+        for name in (self.settings.voice, self.default_voice):
+            if name and (voice := self.find_voice(name)):
+                return voice
+        return self.voices()[0]
 
     def _unknown_voice(self, name: str) -> str:
         known = [voice.id for voice in self.voices()]

@@ -14,8 +14,6 @@ from voiced.backends.espeak_library import EspeakFiles, EspeakLibrary, EspeakSou
 from voiced.errors import LanguageNotSupported
 from voiced.speech import Float32, MarkKind, PcmChunk, Segment, Voice, WordMark
 
-_LARGEST = 1_000_000  # code points: SSML is one document, whatever its length
-
 # Characters of scripts without spaces are words of their own; all else goes by spaces.
 _IDEOGRAPH = r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]"
 _WORD = re.compile(rf"{_IDEOGRAPH}|(?:(?!{_IDEOGRAPH})[\w'’.,:%/@-])*(?!{_IDEOGRAPH})\w")
@@ -73,11 +71,9 @@ class EspeakBackend(TTSBackendBase):
             raise LanguageNotSupported(f"No voice here speaks {language!r}.", param="language")
         return spoken
 
-    def segment_sizes(self, options: Any) -> SegmentSizes:
-        """Return a sentence or two; SSML is never cut."""
-        if options.ssml:
-            return SegmentSizes(preferred=_LARGEST, largest=_LARGEST)
-        return SegmentSizes(preferred=100, largest=400)
+    def segment_sizes(self, options: Any) -> SegmentSizes | None:
+        """Return a sentence or two; SSML is one document."""
+        return None if options.ssml else SegmentSizes(preferred=100, largest=400)
 
     def generate_speech_stream(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
         """Yield chunks of 60 ms as espeak makes them."""
@@ -93,12 +89,11 @@ class EspeakBackend(TTSBackendBase):
         def on_audio(samples: Float32, events: list[tuple[int, int, int]]) -> bool:
             return emit(PcmChunk(samples, tuple(words.marks(events))))
 
-        base, plus, variant = segment.voice.id.partition("+")
         options = segment.options
         try:
             self._library.speak(
                 segment.text,
-                voice=f"{self._files[base].identifier}{plus}{variant}",
+                voice=self._identifier(segment.voice),
                 sound=EspeakSound(segment.speed, options.pitch, options.word_gap, options.ssml),
                 on_audio=on_audio,
             )
@@ -107,8 +102,11 @@ class EspeakBackend(TTSBackendBase):
 
     def _rest(self) -> None:
         """Be ready for the likeliest next segment."""
-        default = self._file(self.settings.voice.partition("+")[0] or self.default_voice)
-        self._library.prepare(default.identifier if default else None)
+        self._library.prepare(self._identifier(self.usual_voice()))
+
+    def _identifier(self, voice: Voice) -> str:
+        base, plus, variant = voice.id.partition("+")
+        return f"{self._files[base].identifier}{plus}{variant}"
 
     def _file(self, name: str) -> EspeakVoice | None:
         wanted = name.lower()
@@ -123,7 +121,7 @@ class EspeakBackend(TTSBackendBase):
         return Voice(
             id=f"{file.id}+{variant}" if variant else file.id,
             name=f"{file.name}, {variant}" if variant else file.name,
-            languages=file.languages,
+            languages=tuple(tag.lower() for tag in file.languages),
             sample_rate=self._rate,
             marks=MarkKind.WORD,
         )

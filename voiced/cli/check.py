@@ -16,7 +16,9 @@ from voiced.cli.settings import add_config_argument, config_path
 from voiced.errors import ConfigError, VoicedError
 
 if TYPE_CHECKING:
-    from voiced.config import Config
+    from voiced.daemon import Settings
+    from voiced.synthesis.lane import Lane
+    from voiced.synthesis.manager import TTSBackendManager
 
 HELP = "tell what works here, and what to do about what does not"
 EXAMPLE = "voiced check"
@@ -54,10 +56,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+    from voiced.daemon import Sources
+    from voiced.synthesis.lane import Lane
+
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding(Verdict.OK, "voiced", f"{__version__} on Python {version}")
     try:
-        config = _read_config(args)
+        settings = Sources(config_path(args), {}).read()
+        manager = settings.manager(lane := Lane())
     except ConfigError as error:
         for problem in error.problems:
             yield Finding(Verdict.FAILED, "configuration", problem)
@@ -67,14 +73,8 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield _player()
     yield _state()
     yield from _encoders()
-    yield from asyncio.run(_backends(config))
-    yield from asyncio.run(_doors(config))
-
-
-def _read_config(args: argparse.Namespace) -> Config:
-    from voiced.daemon import Sources
-
-    return Sources(config_path(args), {}).read()[0]
+    yield from asyncio.run(_backends(manager, lane, list(settings.backends)))
+    yield from asyncio.run(_doors(settings))
 
 
 def _player() -> Finding:
@@ -119,29 +119,16 @@ def _encoders() -> Iterator[Finding]:
     yield Finding(Verdict.OK, "formats", " ".join(works))
 
 
-async def _backends(config: Config) -> list[Finding]:
+async def _backends(
+    manager: TTSBackendManager, lane: Lane, backend_ids: list[str]
+) -> list[Finding]:
     """Speak a word with every configured backend."""
-    from voiced.backends.registry import BackendRegistry
-    from voiced.config import MAPPINGS, shipped
-    from voiced.daemon import backend_settings, speech_defaults
     from voiced.request import OpenAISpeechRequest
     from voiced.speech import OPENAI_RATE, AudioFormat, AudioFrame
-    from voiced.synthesis.lane import Lane
-    from voiced.synthesis.manager import TTSBackendManager
-    from voiced.synthesis.mappings import Mappings
 
-    registry = BackendRegistry()
-    lane = Lane()
-    manager = TTSBackendManager(
-        backend_settings(config, registry),
-        registry=registry,
-        mappings=Mappings.read(shipped(MAPPINGS)),
-        lane=lane,
-        defaults=speech_defaults(config),
-    )
     findings = []
     loop = asyncio.get_running_loop()
-    for backend_id in config.backends:
+    for backend_id in backend_ids:
         request = OpenAISpeechRequest(
             model=backend_id, input="One, two, three.", model_specific_options={"strict": True}
         )
@@ -162,16 +149,18 @@ async def _backends(config: Config) -> list[Finding]:
     return findings
 
 
-async def _doors(config: Config) -> list[Finding]:
+async def _doors(settings: Settings) -> list[Finding]:
     """See who listens where the daemon would."""
     from voiced.client import ClientError, connect
-    from voiced.config import is_loopback, read_token
+    from voiced.config import is_loopback
 
     findings = []
+    config = settings.config
     door = config.websocket
     host = door.host if is_loopback(door.host) else "127.0.0.1"
     try:
-        async with connect(f"ws://{host}:{door.port}/v1/ws", token=read_token(config)) as client:
+        url = f"ws://{host}:{door.port}/v1/ws"
+        async with connect(url, token=settings.token) as client:
             await client.ping()
             name = client.greeting["server"]["name"]
             version = client.greeting["voiced_version"]

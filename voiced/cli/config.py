@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from typing import Any
 
 from voiced.cli.settings import add_config_argument, config_path
@@ -23,16 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print TOML."""
-    from voiced.backends.registry import BackendRegistry
-    from voiced.config import load
-    from voiced.daemon import backend_settings
+    from voiced.daemon import Sources
 
     if args.defaults:
         print(defaults(), end="")
         return 0
     path = config_path(args)
-    config = load(path, os.environ, {})
-    backend_settings(config, BackendRegistry())
+    config = Sources(path, {}).read().config
     print(f"# from {path or 'the defaults'}, and VOICED_ variables")
     for section, values in config.model_dump().items():
         if section != "backends":

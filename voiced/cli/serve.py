@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from voiced.logs import set_up
 
     sources = Sources(config_path(args), _flags(args))
-    set_up(sources.read()[0].log.level)
+    set_up(sources.read().config.log.level)
     if args.ready_file:
         args.ready_file.unlink(missing_ok=True)
 

@@ -90,8 +90,13 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def encode(message: dict[str, Any]) -> str:
-    """Write a text frame: ASCII, so that halves of surrogates survive, and compact."""
-    return json.dumps(message, separators=(",", ":"))
+    """Write a text frame, compact: in UTF-8, or escaped where halves of surrogates forbid it."""
+    text = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(message, separators=(",", ":"))
+    return text
 
 
 def result(command_id: int, value: Any) -> dict[str, Any]:

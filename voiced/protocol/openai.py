@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -212,4 +211,4 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 
 def body_bytes(body: Mapping[str, object]) -> bytes:
     """Write a JSON body."""
-    return json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return encode(dict(body)).encode()

@@ -223,8 +223,9 @@ class Session:
         self._is_draining = True
 
     def shut_down(self) -> list[Action]:
-        """End every speech with `shutdown`."""
-        return [*self._speeches.end_early(self._speeches.ids(), EndReason.SHUTDOWN)]
+        """End every speech with `shutdown`, and the session."""
+        stops = self._speeches.end_early(self._speeches.ids(), EndReason.SHUTDOWN)
+        return [*stops, *self._close(CloseCode.GOING_AWAY, "the daemon is stopping")]
 
     @property
     def speaking(self) -> int:
@@ -351,7 +352,8 @@ class Session:
 
     def _close(self, code: CloseCode, reason: str) -> list[Action]:
         self._state = _State.CLOSED
-        return [Close(code, reason)]
+        stops = self._speeches.end_early(self._speeches.ids(), EndReason.CANCELLED)
+        return [*stops, Close(code, reason)]
 
     def _lose_patience(self) -> list[Action]:
         now = self._now()

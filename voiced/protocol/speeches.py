@@ -27,6 +27,7 @@ from voiced.speech import (
     SpeechStart,
 )
 
+_CHARACTERS_PER_S = 15  # of English at normal speed
 _ROOM_S = 0.4  # audio of one speech that may wait here to be sent
 
 
@@ -67,7 +68,7 @@ class Speech:
         text = self.plan.request.input
         played = min(played_ms * self.plan.sample_rate / 1000, self.sent)
         cut = 0
-        following = [*(segment.position for segment in self.segments[1:]), self.samples]
+        following = [*(segment.position for segment in self.segments[1:]), self._last_end()]
         for segment, end in zip(self.segments, following, strict=False):
             if played >= end:
                 cut = segment.text_end
@@ -75,6 +76,14 @@ class Speech:
                 share = (played - segment.position) / (end - segment.position)
                 cut = segment.text_start + int(share * (segment.text_end - segment.text_start))
         return {"text_spoken": text[:cut], "text_remaining": text[cut:], "exact": False}
+
+    def _last_end(self) -> float:
+        """Return where the last segment ends, or will end as far as its text tells."""
+        if self.is_finished or not self.segments:
+            return self.samples
+        last = self.segments[-1]
+        seconds = (last.text_end - last.text_start) / _CHARACTERS_PER_S / self.plan.request.speed
+        return max(self.samples, last.position + seconds * self.plan.sample_rate)
 
 
 class Speeches:

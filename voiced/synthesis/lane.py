@@ -24,6 +24,7 @@ from voiced.speech import PcmChunk, Segment
 T = TypeVar("T")
 
 _BUFFER_S = 1.4  # audio made ahead of its consumer; with what a door holds, at most 2 s a speech
+_BUFFER_SHARE = 20  # of what was delivered: a rerun costs that much, so it must bring its share
 _BATCH_S = 0.1  # audio given at once: bounds what a consumer does in one step of the loop
 
 _Turn = tuple[int, float, int]  # priority, due, order of coming
@@ -115,7 +116,8 @@ class _Run:
         # Each is written by one thread only, so no lock is needed.
         self._made = 0  # samples, by the lane's thread
         self._taken = 0  # samples, by the event loop
-        self._room = round(segment.voice.sample_rate * _BUFFER_S)
+        # A segment of half a minute or more buys fewer reruns with a larger buffer.
+        self._room = max(round(segment.voice.sample_rate * _BUFFER_S), skip // _BUFFER_SHARE)
         self._batch = round(segment.voice.sample_rate * _BATCH_S)
 
     # On the lane's thread.

@@ -29,6 +29,7 @@ from voiced.errors import (
 )
 from voiced.request import ModelInfo, ModelVoice, OpenAISpeechRequest, Plan
 from voiced.speech import (
+    OPENAI_RATE,
     AudioFormat,
     AudioFrame,
     EndReason,
@@ -44,6 +45,8 @@ from voiced.synthesis.pool import AUTO, BackendPool
 from voiced.synthesis.segmenter import FirstSegment
 
 log = logging.getLogger(__name__)
+
+_NOTHING_ASKED = OpenAISpeechRequest(input="-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,15 @@ class SpeechReport:
     reason: EndReason = EndReason.CANCELLED
     error: str | None = None
 
+    def note(self, event: SpeechEvent, elapsed_ms: float) -> None:
+        """Take down what an event tells."""
+        if isinstance(event, SpeechStart):
+            self.backend, self.voice = event.backend, event.voice
+        elif isinstance(event, AudioFrame) and event.samples:
+            self.samples += event.samples
+            if self.first_audio_ms is None:
+                self.first_audio_ms = elapsed_ms
+
 
 class TTSBackendManager:
     """Owns the backends: makes each at most once, speaks with them, closes them all.
@@ -88,11 +100,15 @@ class TTSBackendManager:
         mappings: Mappings,
         lane: EngineLane,
         defaults: SpeechDefaults | None = None,
+        idle_unload_s: float = 0,
         on_report: Callable[[SpeechReport], None] = lambda _: None,
     ) -> None:
+        """Load nothing yet; a local backend idle for `idle_unload_s` is unloaded, 0 never."""
         self.mappings = mappings
         self.defaults = defaults or SpeechDefaults()
-        self._pool = BackendPool(backends, registry=registry, lane=lane)
+        self._pool = BackendPool(
+            backends, registry=registry, lane=lane, idle_unload_s=idle_unload_s
+        )
         self._on_report = on_report
         self._speaking = 0
 
@@ -100,6 +116,14 @@ class TTSBackendManager:
     def speaking(self) -> int:
         """How many speeches are being spoken now."""
         return self._speaking
+
+    def usual(self) -> dict[str, Any]:
+        """Return the model, voice and rate of a request that asks for none, as far as known."""
+        backend_id = self._backend_id(self.defaults.model)
+        backend = self._pool.loaded(backend_id)
+        voice = self._voice(backend, backend_id, _NOTHING_ASKED).id if backend else ""
+        model = self._public_name(backend_id)
+        return {"model": model, "voice": voice, "sample_rate": OPENAI_RATE}
 
     def check_names(self) -> list[str]:
         """Say which names in the defaults mean nothing, a line for each."""
@@ -223,8 +247,8 @@ class TTSBackendManager:
             )
         model = request.model or self.defaults.model
         wanted = self._backend_id(model)
-        if kind := self._pool.kind(wanted):
-            _options(kind, request.model_specific_options)
+        kind = self._pool.kind(wanted)
+        _options(kind, request.model_specific_options)
         candidates = [wanted]
         is_strict = request.model_specific_options.get("strict") is True
         if self.defaults.fallback and not is_strict:
@@ -262,17 +286,14 @@ class TTSBackendManager:
         self._speaking += 1
         try:
             plan, cast = await self._cast(plan, priority=priority, due=began)
-            async with aclosing(speak(plan.request.input, cast)) as events:
-                async for event in events:
-                    if isinstance(event, AudioFrame) and event.samples:
-                        report.samples += event.samples
-                        if report.first_audio_ms is None:
-                            report.first_audio_ms = (loop.time() - began) * 1000
-                    yield event
-                    if isinstance(event, SpeechStart):
-                        report.backend, report.voice = event.backend, event.voice
-                        for notice in plan.notices:
-                            yield notice
+            with self._pool.using(cast.backend_id):
+                async with aclosing(speak(plan.request.input, cast)) as events:
+                    async for event in events:
+                        report.note(event, (loop.time() - began) * 1000)
+                        yield event
+                        if isinstance(event, SpeechStart):
+                            for notice in plan.notices:
+                                yield notice
             report.reason = EndReason.COMPLETE
         except VoicedError as error:
             report.reason, report.error = EndReason.FAILED, error.code
@@ -350,18 +371,22 @@ def _with_fallback_notice(plan: Plan, wanted: str, speaking: str) -> Plan:
 
 
 def _options(
-    kind: type[TTSBackendBase], given: dict[str, Any], *, is_fallback: bool = False
+    kind: type[TTSBackendBase] | None, given: dict[str, Any], *, is_fallback: bool = False
 ) -> SharedOptions:
-    """Check the options by the backend's own model; a fallback takes the shared ones of them."""
-    if is_fallback:
+    """Check the options by the backend's own model.
+
+    A fallback takes the shared ones of them, and of an unknown kind only those can be checked.
+    """
+    model = kind.options_model if kind else SharedOptions
+    if is_fallback or kind is None:
         given = {key: value for key, value in given.items() if key in SharedOptions.model_fields}
     try:
-        return kind.options_model.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as failure:
         fault = failure.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            known = ", ".join(kind.options_model.model_fields)
+            known = ", ".join(model.model_fields)
             message = f"There is no option {name!r} here; there are {known}."
         else:
             message = f"The option {name!r} is wrong: {fault['msg']}."

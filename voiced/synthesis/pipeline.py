@@ -23,7 +23,7 @@ from voiced.speech import (
     SpeechStart,
     Voice,
 )
-from voiced.synthesis.segmenter import FirstSegment, Piece, Segmenter
+from voiced.synthesis.segmenter import FirstSegment, Piece, Segmenter, whole
 
 _SENTENCE_PAUSE_MS = 250
 _CLAUSE_PAUSE_MS = 120
@@ -91,6 +91,9 @@ async def speak(text: str, cast: Cast) -> AsyncGenerator[SpeechEvent, None]:
 
 def _pieces(text: str, cast: Cast) -> Iterator[Piece]:
     sizes = cast.backend.segment_sizes(cast.options)
+    if sizes is None:
+        yield from whole(text)
+        return
     segmenter = Segmenter(sizes, first=cast.options.first_segment or cast.first_segment)
     segmenter.push(text)
     segmenter.flush()

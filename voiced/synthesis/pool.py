@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from voiced.backends.base import BackendSettings, EngineLane, TTSBackendBase
@@ -28,6 +29,8 @@ class _Slot:
     kind: type[TTSBackendBase] | None
     opening: asyncio.Task[TTSBackendBase] | None = None
     problem: BackendUnavailable | None = None
+    users: int = 0
+    idle_timer: asyncio.TimerHandle | None = None
     retry_at: float | None = None  # event loop time; None: its code does not import
 
     @property
@@ -48,8 +51,12 @@ class BackendPool:
         *,
         registry: BackendRegistry,
         lane: EngineLane,
+        idle_unload_s: float = 0,
     ) -> None:
+        """Make nothing yet; a local backend idle for `idle_unload_s` is unloaded, 0 never."""
         self._lane = lane
+        self._idle_unload_s = idle_unload_s
+        self._unloading: set[asyncio.Task[None]] = set()
         self._slots = {name: _slot(settings, registry) for name, settings in backends.items()}
 
     def ids(self) -> list[str]:
@@ -110,12 +117,41 @@ class BackendPool:
             raise problem
         slot = self._slots[backend_id]
         if slot.opening is None:
-            slot.opening = asyncio.create_task(self._open(slot), name=f"load {backend_id}")
+            slot.opening = asyncio.create_task(
+                self._open(backend_id, slot), name=f"load {backend_id}"
+            )
         # Shielded: one client that goes away does not stop the loading for the others.
         return await asyncio.shield(slot.opening)
 
+    @contextmanager
+    def using(self, backend_id: str) -> Iterator[None]:
+        """Keep a loaded backend loaded while the block runs."""
+        slot = self._slots[backend_id]
+        slot.users += 1
+        if slot.idle_timer is not None:
+            slot.idle_timer.cancel()
+        try:
+            yield
+        finally:
+            slot.users -= 1
+            if not slot.users and self._idle_unload_s and slot.kind and slot.kind.is_local:
+                loop = asyncio.get_running_loop()
+                slot.idle_timer = loop.call_later(self._idle_unload_s, self._unload, slot)
+
+    def _unload(self, slot: _Slot) -> None:
+        backend, slot.opening, slot.idle_timer = slot.backend, None, None
+        if backend is not None:
+            log.info("backend type %s unloaded after being idle", slot.settings.type)
+            task = asyncio.create_task(_close(backend), name=f"unload {slot.settings.type}")
+            self._unloading.add(task)
+            task.add_done_callback(self._unloading.discard)
+
     async def close(self) -> None:
         """Close every backend. None may be speaking."""
+        for slot in self._slots.values():
+            if slot.idle_timer is not None:
+                slot.idle_timer.cancel()
+        await asyncio.gather(*self._unloading)
         slots = [slot for slot in self._slots.values() if slot.opening is not None]
         for slot in slots:
             if slot.opening is not None and not slot.opening.done():
@@ -123,13 +159,10 @@ class BackendPool:
         await asyncio.gather(*(s.opening for s in slots if s.opening), return_exceptions=True)
         for slot in slots:
             backend, slot.opening = slot.backend, None
-            try:
-                if backend is not None:
-                    await backend.close()
-            except Exception:
-                log.exception("backend type %s did not close", slot.settings.type)
+            if backend is not None:
+                await _close(backend)
 
-    async def _open(self, slot: _Slot) -> TTSBackendBase:
+    async def _open(self, backend_id: str, slot: _Slot) -> TTSBackendBase:
         assert slot.kind is not None
         backend = slot.kind(slot.settings, lane=self._lane)
         try:
@@ -138,10 +171,21 @@ class BackendPool:
             problem = _as_problem(error, slot.settings.type)
             slot.problem, slot.opening = problem, None
             slot.retry_at = asyncio.get_running_loop().time() + _RETRY_AFTER_S
-            log.warning("backend type %s is unavailable: %s", slot.settings.type, problem.message)
+            log.warning("backend %s is unavailable: %s", backend_id, problem.message)
             raise problem from error
         slot.problem = None
+        wanted = slot.settings.voice
+        if wanted and backend.find_voice(wanted) is None:
+            usual = backend.usual_voice().id
+            log.warning("%s has no voice %r as configured; %r speaks", backend_id, wanted, usual)
         return backend
+
+
+async def _close(backend: TTSBackendBase) -> None:
+    try:
+        await backend.close()
+    except Exception:  # it is let go of all the same
+        log.exception("backend type %s did not close", backend.settings.type)
 
 
 def _slot(settings: BackendSettings, registry: BackendRegistry) -> _Slot:

@@ -223,6 +223,14 @@ class Segmenter:
             self._clause_end -= count
 
 
+def whole(text: str) -> list[Piece]:
+    """Return all of a text as one piece; none where there is nothing to say."""
+    if not _SPEAKABLE.search(text):
+        return []
+    start = len(text) - len(text.lstrip())
+    return [Piece(text.strip(), start, len(text.rstrip()))]
+
+
 def _is_dotted(word: str) -> bool:
     """Tell "a.m" and "U.S" from "example.com" and "3.5"."""
     return all(len(part) == 1 and part.isalpha() for part in word.strip(".").split("."))

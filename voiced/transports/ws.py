@@ -140,7 +140,7 @@ class WebSocketDoor:
     async def _handle(self, connection: ServerConnection) -> None:
         name = secrets.token_hex(4)
         session = Session(
-            replace(self._greeting, session=name),
+            replace(self._greeting, session=name, defaults=self._manager.usual()),
             planner=self._manager,
             is_token_right=self.policy.is_token_right,
             now=asyncio.get_running_loop().time,
@@ -200,7 +200,6 @@ class _Client:
     def shut_down(self) -> None:
         """End the speeches and the session, in order."""
         self._do(self.session.shut_down())
-        self._do([Close(CloseCode.GOING_AWAY, "the daemon is stopping")])
 
     def abort(self) -> None:
         """Drop the connection as it stands."""
@@ -256,8 +255,6 @@ class _Client:
                     self._connection.protocol.max_message_size = max_message_bytes
                 case Close():
                     self._closing = self._closing or action
-                    for task in self._work.values():
-                        task.cancel()
         self._has_news.set()
 
     def _begin(self, command: int, work: Coroutine[None, None, None]) -> None:
