@@ -188,6 +188,7 @@ async def running_parts(
             policy=policy,
             metrics=metrics,
             version="0.0.0",
+            max_speeches=max_sessions,
             read_s=read_s,
             is_catalogue_public=is_catalogue_public,
         )

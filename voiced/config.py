@@ -106,7 +106,7 @@ class DefaultsSection(Section):
 class LimitsSection(Section):
     """`[limits]`: how much is too much."""
 
-    max_sessions: int = Field(256, ge=1, description="WebSocket clients at a time.")
+    max_sessions: int = Field(256, ge=1, description="At a time; also of HTTP speeches.")
     max_speeches: int = Field(8, ge=1, description="Speeches of a session at a time.")
     max_input_chars: int = Field(32768, ge=1, description="Code points of a text.")
     max_speech_chars: int = Field(

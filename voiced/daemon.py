@@ -189,6 +189,7 @@ class Daemon:
             policy=policy,
             metrics=self._metrics,
             version=__version__,
+            max_speeches=self._config.limits.max_sessions,
             is_catalogue_public=self._config.http.public_catalogue,
         )
         self._metrics.gauge(

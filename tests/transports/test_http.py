@@ -134,6 +134,18 @@ async def test_nothing_to_say_is_an_empty_stream(
         assert len(await response.read()) < 200
 
 
+async def test_too_many_at_a_time_are_asked_to_come_again(web: aiohttp.ClientSession) -> None:
+    body = {"input": TEXT * 500, "response_format": "pcm"}
+    async with running_parts({"good": scripted()}, max_sessions=1) as parts:
+        speaking = await web.post(parts.http_url + SPEECH, json=body)
+        async with web.post(parts.http_url + SPEECH, json=body) as response:
+            assert response.status == 503
+            assert (await error_of(response))["code"] == "overloaded"
+            assert response.headers["Retry-After"] == "1"
+            assert "x-should-retry" not in response.headers
+        speaking.close()
+
+
 async def test_a_client_that_leaves_cancels_its_speech(
     parts: Parts, web: aiohttp.ClientSession
 ) -> None:

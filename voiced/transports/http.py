@@ -13,7 +13,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from voiced.audio.writer import MEDIA_TYPES, with_exact_sizes
-from voiced.errors import ShuttingDown, VoicedError
+from voiced.errors import BusyError, ShuttingDown, VoicedError
 from voiced.metrics import CONTENT_TYPE, Metrics
 from voiced.protocol import openai
 from voiced.protocol.access import AccessPolicy
@@ -53,6 +53,7 @@ class HttpDoor:
         policy: AccessPolicy,
         metrics: Metrics,
         version: str,
+        max_speeches: int = 256,
         is_catalogue_public: bool = True,
         read_s: float = _READ_S,
     ) -> None:
@@ -63,6 +64,7 @@ class HttpDoor:
         self._is_catalogue_public = is_catalogue_public
         self._read_s = read_s
         self._is_draining = False
+        self._max_speeches = max_speeches
         self._speeches: set[asyncio.Task[object]] = set()
         self._runner: web.AppRunner | None = None
 
@@ -185,6 +187,10 @@ class HttpDoor:
     async def _speech(self, request: web.Request) -> web.StreamResponse:
         if self._is_draining:
             raise ShuttingDown("The daemon is stopping; try again in a moment.")
+        if len(self._speeches) >= self._max_speeches:
+            raise BusyError(
+                f"{self._max_speeches} requests are being spoken; try again in a moment."
+            )
         if request.content_type != "application/json":
             return _error(
                 answer(
