@@ -45,15 +45,11 @@ class Daemon:
         """Where its sessions are."""
         return f"ws://{self.host}:{self.ws_port}/v1/ws"
 
-    def resident_kb(self) -> int:
+    def resident_mb(self) -> float:
         """Return the memory that it has in RAM now."""
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1])
-
-    def resident_mb(self) -> float:
-        """Return the same in MB."""
-        return self.resident_kb() / 1024
+        return int(line.split()[1]) / 1024
 
     def cpu_s(self) -> float:
         """Return the processor time that it has used so far."""
