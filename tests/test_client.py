@@ -98,8 +98,8 @@ async def test_a_refusal_is_raised_with_the_daemon_s_words(parts: Parts) -> None
         with pytest.raises(AnswerError, match="did you mean") as caught:
             async with client.speak("One.", voice="en-uz"):
                 pass
-        assert caught.value.wire_code == "voice_not_found"
-        assert not caught.value.is_retryable
+        assert caught.value.code == "voice_not_found"
+        assert not caught.value.retryable
 
 
 async def test_a_failed_speech_is_raised() -> None:

@@ -180,6 +180,14 @@ def test_the_file_is_found_where_it_is_named(tmp_path: Path) -> None:
     assert state_folder({"STATE_DIRECTORY": "/var/lib/voiced:/other"}) == Path("/var/lib/voiced")
 
 
+@pytest.mark.parametrize(
+    "environ", [{"VOICED_LOG": "debug"}, {"VOICED_A__B": "1", "VOICED_A__B__C": "2"}]
+)
+def test_a_variable_that_names_no_key_is_named(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="VOICED_"):
+        load(None, environ, {})
+
+
 def test_every_key_has_a_description() -> None:
     for name, section in Config.model_fields.items():
         if name == "backends":

@@ -154,6 +154,14 @@ async def test_an_open_door_to_the_network_is_refused(tmp_path: Path) -> None:
     assert "token" in errors
 
 
+async def test_a_ready_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    run = await spawn(tmp_path, "serve", *QUICK, "--ready-file", "/nowhere/ready.json")
+    status, errors = await run.end()
+    assert status == 1
+    assert "--ready-file" in errors
+    assert "Traceback" not in errors
+
+
 async def test_lan_makes_a_token_once(tmp_path: Path) -> None:
     async with serving(tmp_path, "--lan") as run:
         token_file = tmp_path / "state" / "token"
@@ -254,6 +262,11 @@ async def test_sighup_reloads_and_keeps_what_was_when_it_is_wrong(tmp_path: Path
             pass
         config.write_text("[auth]\ntokn = 'third'\n")
         await _signal(run, signal.SIGHUP, "not reloaded: auth.tokn")
+        async with connect(run.url, token="second"):
+            pass
+        config.write_text("[auth]\ntoken = 'fourth'\n")
+        mappings.write_text("{")
+        await _signal(run, signal.SIGHUP, "not reloaded: openai_tts_mappings.json")
         async with connect(run.url, token="second"):
             pass
         async with client.speak("Still here.", model="mine") as speech:  # its session lives on

@@ -102,10 +102,26 @@ async def test_a_failure_to_publish_leaves_the_daemon_alone(
     await eventually(lambda: "not advertised" in caplog.text)
     assert "the daemon serves on" in caplog.text
     assert not task.done()
+    assert caplog.text.count("not advertised") == 1
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
     gc.collect()  # here, where the warning is expected
+
+
+async def test_addresses_that_cannot_be_told_are_asked_for_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_host: str) -> list[str]:
+        raise OSError
+
+    advertiser = Advertiser(KITCHEN, find_addresses=fail)
+    task = asyncio.create_task(advertiser.run())
+    await eventually(lambda: "no network interface" in caplog.text)
+    assert not task.done()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize("name", ["x" * 100, "dots.in.a.name", "Küche 🍳" * 10])

@@ -43,8 +43,8 @@ class AnswerError(VoicedError):
 
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(str(error.get("message", "")), param=error.get("param"))
-        self.wire_code = str(error.get("code", "internal_error"))
-        self.is_retryable = error.get("retryable") is True
+        self.code = str(error.get("code", self.code))
+        self.retryable = error.get("retryable") is True
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +283,7 @@ async def connect(
         )
     except InvalidStatus as error:
         raise _refused(error) from None
-    except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
+    except (OSError, InvalidHandshake, InvalidURI, TimeoutError, ValueError) as error:
         raise ClientError(
             f"No voiced daemon at {url} ({type(error).__name__}); start it with `voiced serve`, "
             "or name it by VOICED_URL."

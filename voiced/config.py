@@ -276,11 +276,15 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     for variable, value in environ.items():
         if not variable.startswith(_PREFIX) or variable in _NOT_OURS:
             continue
-        section, *keys = variable.removeprefix(_PREFIX).lower().split("__")
-        table: dict[str, Any] = tables.setdefault(section, {})
-        for key in keys[:-1]:
-            table = table.setdefault(key, {})
-        table[keys[-1] if keys else ""] = value
+        *sections, key = variable.removeprefix(_PREFIX).lower().split("__")
+        table: Any = tables
+        for section in sections:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise ConfigError([f"{variable}: another variable gives {section!r} a value."])
+        if not sections:
+            raise ConfigError([f"{variable}: name a key of a section, as VOICED_LOG__LEVEL does."])
+        table[key] = value
     return tables
 
 

@@ -104,12 +104,11 @@ class Settings:
             idle_unload_s=self.config.lane.idle_unload_s,
             on_report=on_report,
         )
-        problems = manager.check_names() + [
+        if problems := [
             f"defaults.preload: no backend {name!r} is configured; add a section [backends.{name}]."
             for name in defaults.preload
             if name not in self.backends
-        ]
-        if problems:
+        ]:
             raise ConfigError(problems)
         return manager
 
@@ -165,7 +164,7 @@ class Daemon:
     """All parts of a running voiced. Made before the event loop, which `run` belongs to."""
 
     def __init__(self, sources: Sources) -> None:
-        """Make every part, without I/O beyond reading the configuration.
+        """Make every part; reads the configuration, and reads or makes the daemon's id.
 
         Raises:
             ConfigError: with every fault of the configuration.
@@ -239,12 +238,12 @@ class Daemon:
             hang_up.clear()
             try:
                 settings = await asyncio.to_thread(self._sources.read)
+                self._manager.use_mappings(settings.mappings)
             except ConfigError as error:
                 for problem in error.problems:
                     log.warning("not reloaded: %s", problem)
                 continue
             self._websocket.policy = self._http.policy = settings.policy()
-            self._manager.mappings = settings.mappings
             log.info("reloaded tokens, origins and mappings; other keys hold from the next start")
 
     async def _open(self) -> Doors:
@@ -283,12 +282,20 @@ class Daemon:
 
     async def _drain(self, hurry: asyncio.Event) -> None:
         """Let speeches end, for `drain_s` at most."""
-        doors = asyncio.gather(self._websocket.drain(), self._http.drain())
-        watch = asyncio.create_task(hurry.wait())
-        watch.add_done_callback(lambda _: doors.cancel())
-        with suppress(TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(doors, self._config.defaults.drain_s)
-        watch.cancel()
+        tasks = [
+            asyncio.create_task(self._drain_doors(), name="drain"),
+            asyncio.create_task(hurry.wait(), name="hurry"),
+        ]
+        try:
+            limit_s = self._config.defaults.drain_s
+            await asyncio.wait(tasks, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _drain_doors(self) -> None:
+        await asyncio.gather(self._websocket.drain(), self._http.drain())
 
     def _greeting(self) -> Greeting:
         config = self._config

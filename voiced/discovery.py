@@ -71,28 +71,40 @@ class Advertiser:
         self._find_addresses = find_addresses or real_addresses
         self._zeroconf: AsyncZeroconf | None = None
         self._published: AsyncServiceInfo | None = None
+        self._complaint = ""
 
     async def run(self) -> None:
         """Publish, and publish again when the addresses change, until cancelled; then withdraw."""
         host = self._advertisement.websocket_host
         if is_loopback(host):
             return
-        known: list[str] = []
+        known: list[str] | None = None
         try:
             while True:
-                addresses = await asyncio.to_thread(self._find_addresses, host)
-                if addresses != known:
+                addresses = await self._addresses(host)
+                if addresses != known and await self._publish(addresses):
                     known = addresses
-                    await self._publish(addresses)
                 await asyncio.sleep(_ADDRESSES_EVERY_S)
         finally:
             await self._withdraw()
 
-    async def _publish(self, addresses: list[str]) -> None:
+    async def _addresses(self, host: str) -> list[str]:
+        try:
+            return await asyncio.to_thread(self._find_addresses, host)
+        except OSError:
+            return []
+
+    def _complain(self, reason: str) -> None:
+        """Say once what keeps us from being found, however often it is tried again."""
+        if reason != self._complaint:
+            log.warning("not advertised (%s); the daemon serves on", reason)
+        self._complaint = reason
+
+    async def _publish(self, addresses: list[str]) -> bool:
         await self._withdraw()
         if not addresses:
-            log.warning("not advertised: no network interface has an address")
-            return
+            self._complain("no network interface has an address")
+            return False
         try:
             async with asyncio.timeout(_PUBLISH_S):
                 self._zeroconf = AsyncZeroconf(interfaces=addresses)
@@ -100,10 +112,12 @@ class Advertiser:
                 await (await self._zeroconf.async_register_service(info, allow_name_change=True))
                 self._published = info
         except (OSError, ZeroconfError, TimeoutError, NonUniqueNameException) as error:
-            log.warning("not advertised (%s); the daemon serves on", type(error).__name__)
+            self._complain(type(error).__name__)
             await self._withdraw()
-            return
+            return False
+        self._complaint = ""
         log.info("advertised as %r on %s", info.get_name(), ", ".join(addresses))
+        return True
 
     async def _withdraw(self) -> None:
         zeroconf, self._zeroconf = self._zeroconf, None

@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
-    StringConstraints,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -47,7 +46,7 @@ def _as_format(value: object) -> AudioFormat:
         ) from None
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+_NAMES = ("model", "voice", "language")
 
 
 class OpenAISpeechRequest(BaseModel):
@@ -59,12 +58,12 @@ class OpenAISpeechRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
-    model: Name | None = Field(None, description="Public model name, backend id, or `auto`.")
+    model: str | None = Field(None, description="Public model name, backend id, or `auto`.")
     input: Annotated[str, PlainValidator(_as_text), WithJsonSchema({"type": "string"})] = Field(
         description="The text to speak."
     )
     voice: Annotated[
-        Name | None,
+        str | None,
         BeforeValidator(_as_voice_id),
         WithJsonSchema(
             {
@@ -88,14 +87,19 @@ class OpenAISpeechRequest(BaseModel):
     model_specific_options: dict[str, Any] = Field(
         default_factory=dict, description="Checked by the backend's own schema."
     )
-    language: Name | None = Field(None, description="BCP-47 tag; default the voice's own.")
+    language: str | None = Field(None, description="BCP-47 tag; default the voice's own.")
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: object) -> object:
-        if isinstance(data, Mapping):
-            return {key: value for key, value in data.items() if value is not None}
-        return data
+        if not isinstance(data, Mapping):
+            return data
+        # Many clients send an empty name where they mean the default.
+        return {
+            key: value
+            for key, value in data.items()
+            if value is not None and not (key in _NAMES and value == "")
+        }
 
 
 Model = TypeVar("Model", bound=BaseModel)

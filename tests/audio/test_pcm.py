@@ -58,6 +58,15 @@ def test_silence_between_words_stays() -> None:
     assert trimmed.size >= 1.4 * 24000
 
 
+def test_a_long_silence_is_passed_on_while_it_lasts() -> None:
+    """Neither is it held back for ever, nor looked through again for every chunk."""
+    normalizer = AudioNormalizer(source_rate=SOURCE, target_rate=SOURCE)
+    normalizer.push(tone(0.5))
+    given_s = [normalizer.push(np.zeros(SOURCE, np.float32)).size / SOURCE for _ in range(60)]
+    assert sum(given_s) >= 57
+    assert normalizer.flush().size <= 2 * SOURCE
+
+
 def test_silence_alone_gives_nothing() -> None:
     assert normalize(np.zeros(SOURCE, np.float32), [100, 5000]).size == 0
 

@@ -90,6 +90,19 @@ def test_ssml_is_read_where_it_is_asked_for(library: EspeakLibrary) -> None:
     assert as_text.size > read.size
 
 
+@pytest.mark.parametrize("name", ["Andrea", "Annie", "f3", "m7", "whisper", "croak"])
+def test_breath_and_whisper_are_the_same_each_time_too(library: EspeakLibrary, name: str) -> None:
+    first, _ = spoken(library, "Good morning to you.", f"{US}+{name}")
+    spoken(library, "Something else.", f"{US}+whisper")
+    again, _ = spoken(library, "Good morning to you.", f"{US}+{name}")
+    assert np.array_equal(first, again)
+
+
+def test_a_long_file_name_in_ssml_does_not_end_the_process(library: EspeakLibrary) -> None:
+    text = f'<speak>one <audio src="{"A" * 5000}">two</audio> three</speak>'
+    assert spoken(library, text, sound=EspeakSound(ssml=True))[0].size
+
+
 async def test_ssml_is_one_document_whatever_stands_in_it() -> None:
     text = '<speak>One. <break time="3s"/> Two, and three.</speak>'
     async with running_manager() as manager:

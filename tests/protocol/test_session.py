@@ -66,9 +66,10 @@ class Client:
         self.greeting = self.texts()
 
     def send(self, *commands: dict[str, Any]) -> list[Action]:
-        return self.session.receive(
-            json.dumps(commands[0] if len(commands) == 1 else list(commands))
-        )
+        return self.receive(json.dumps(commands[0] if len(commands) == 1 else list(commands)))
+
+    def receive(self, message: str | bytes) -> list[Action]:
+        return [action for actions in self.session.receive(message) for action in actions]
 
     def speak(self, command_id: int, **fields: Any) -> list[Action]:
         return self.send({"id": command_id, "type": "speak", "input": "One. Two.", **fields})
@@ -144,7 +145,7 @@ def test_a_close_ends_what_is_spoken(message: str | bytes) -> None:
     client = Client()
     client.speak(1)
     client.texts()
-    actions = client.session.receive(message)
+    actions = client.receive(message)
     assert [type(action) for action in actions] == [Stop, Close]
     assert ends(client.texts()) == [(1, "cancelled")]
     assert client.session.speaking == 0
@@ -164,13 +165,13 @@ def test_no_token_in_time_closes() -> None:
 
 @pytest.mark.parametrize("message", ["", "{", "NaN", '{"id": NaN}', "[" * 60_000])
 def test_invalid_json_closes(message: str) -> None:
-    (action,) = Client().session.receive(message)
+    (action,) = Client().receive(message)
     assert isinstance(action, Close)
     assert action.code == 4400
 
 
 def test_a_binary_frame_closes() -> None:
-    (action,) = Client().session.receive(b"\x01")
+    (action,) = Client().receive(b"\x01")
     assert isinstance(action, Close)
     assert action.code == 1003
 
@@ -185,7 +186,7 @@ def test_a_binary_frame_closes() -> None:
 )
 def test_without_a_valid_id_the_format_is_invalid(message: str) -> None:
     client = Client()
-    assert client.session.receive(message) == []
+    assert client.receive(message) == []
     (reply,) = client.texts()
     assert (reply["id"], reply["type"], reply["success"]) == (None, "result", False)
     assert reply["error"]["code"] == "invalid_format"
@@ -227,7 +228,24 @@ def test_an_array_is_handled_in_order() -> None:
         {"id": 3, "type": "ping"},
     )
     assert [reply["id"] for reply in client.texts()] == [1, 2, 3]
-    assert client.session.receive("[]") == []
+    assert client.receive("[]") == []
+
+
+def test_a_long_array_need_not_be_handled_in_one_go() -> None:
+    client = Client()
+    commands = [{"id": number, "type": "ping"} for number in range(1, 2000)]
+    handling = client.session.receive(json.dumps(commands))
+    assert next(handling) == []
+    assert client.texts() == [{"id": 1, "type": "pong"}]
+
+
+def test_supported_features_and_an_unsubscription_are_taken_note_of() -> None:
+    client = Client()
+    client.send(
+        {"id": 1, "type": "supported_features", "features": {"coalesce_messages": 1}},
+        {"id": 2, "type": "unsubscribe_events", "subscription": 1},
+    )
+    assert [reply["result"] for reply in client.texts()] == [None, None]
 
 
 def test_a_flood_of_errors_closes_and_a_few_do_not() -> None:
@@ -413,12 +431,12 @@ def test_a_cancel_of_a_speech_whose_audio_waits_takes_the_audio_back() -> None:
 def test_a_cancel_is_idempotent() -> None:
     client = Client()
     client.speak(1)
-    for command_id, speech in ((2, 1), (3, 1), (4, 99)):
+    for command_id, speech in ((2, 1), (3, 1), (4, 99), (5, 0), (6, 2**32)):
         client.send({"id": command_id, "type": "speech/cancel", "speech": speech, "quiet": True})
     states = [
         reply["result"]["state"] for reply in client.texts() if reply.get("result", {}).get("state")
     ]
-    assert states == ["cancelled", "inactive", "inactive"]
+    assert states == ["cancelled", *["inactive"] * 4]
 
 
 def test_a_cancel_lets_the_next_one_begin() -> None:

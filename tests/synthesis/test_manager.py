@@ -11,6 +11,7 @@ from voiced.backends.base import BackendSettings
 from voiced.errors import (
     BackendError,
     BackendUnavailable,
+    ConfigError,
     InvalidOption,
     LanguageNotSupported,
     ModelNotFound,
@@ -256,10 +257,42 @@ async def test_a_default_voice_that_this_backend_lacks_does_no_harm() -> None:
         assert events[0].voice == "one"
 
 
-async def test_names_in_the_defaults_are_checked() -> None:
-    defaults = SpeechDefaults(model="nope", fallback="nope either")
-    async with running_manager({"good": scripted()}, defaults=defaults) as manager:
-        assert len(manager.check_names()) == 2
+async def test_names_in_the_defaults_are_checked_and_new_tables_too() -> None:
+    with pytest.raises(ConfigError, match="nope either"):
+        async with running_manager(
+            {"good": scripted()}, defaults=SpeechDefaults(model="nope", fallback="nope either")
+        ):
+            pass
+    defaults = SpeechDefaults(model="public")
+    async with running_manager({"good": scripted()}, defaults=defaults, mappings=NAMES) as manager:
+        with pytest.raises(ConfigError, match="public"):
+            manager.use_mappings(Mappings({}, {}))
+        assert manager.usual()["model"] == "public"
+
+
+async def test_what_is_wrong_is_raised_afresh_each_time() -> None:
+    """One exception raised again and again would keep every frame that it ever passed."""
+    async with running_manager({"bad": scripted(problem=UNAVAILABLE)}) as manager:
+        raised = []
+        for _ in range(3):
+            with pytest.raises(BackendUnavailable) as caught:
+                await manager.get_backend("bad")
+            raised.append(caught.value)
+        assert len(set(map(id, raised))) == 3
+
+
+@pytest.mark.parametrize("fields", [{"model": ""}, {"voice": ""}, {"language": ""}])
+async def test_an_empty_name_is_none(fields: dict[str, str]) -> None:
+    async with running_manager({"good": scripted()}) as manager:
+        wanted = OpenAISpeechRequest.model_validate({"input": "x", **fields})
+        assert plan(manager, wanted).backend_ids == ("good",)
+
+
+async def test_a_very_long_name_is_not_found_either() -> None:
+    async with running_manager({"good": scripted()}) as manager:
+        with pytest.raises(ModelNotFound) as caught:
+            plan(manager, request("x", model="m" * 300))
+        assert len(caught.value.message) < 200
 
 
 # ---------------------------------------------------------------------------------- speaking

@@ -146,8 +146,35 @@ async def test_too_many_at_a_time_are_asked_to_come_again(web: aiohttp.ClientSes
         speaking.close()
 
 
-async def test_a_client_that_leaves_cancels_its_speech(
+async def test_a_body_that_comes_late_finds_no_more_room_than_others() -> None:
+    async with running_parts({"good": scripted()}, max_sessions=1) as parts:
+        body = json.dumps({"input": "Hello there. " * 500, "response_format": "pcm"}).encode()
+        head = (
+            "POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+            f"\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode()
+        streams = [await asyncio.open_connection("127.0.0.1", parts.http_port) for _ in range(3)]
+        for _, writer in streams:
+            writer.write(head)
+        await asyncio.sleep(0.05)  # all three are in the handler, waiting for a body
+        for _, writer in streams:
+            writer.write(body)
+        answers = [await asyncio.wait_for(reader.readline(), 5) for reader, _ in streams]
+        assert sorted(answer.split()[1] for answer in answers) == [b"200", b"503", b"503"]
+        for _, writer in streams:
+            writer.transport.abort()
+
+
+async def test_a_method_that_is_not_allowed_says_which_are(
     parts: Parts, web: aiohttp.ClientSession
+) -> None:
+    async with web.delete(parts.http_url + SPEECH) as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "POST"
+
+
+async def test_a_client_that_leaves_cancels_its_speech(
+    parts: Parts, web: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = {"input": TEXT * 500, "response_format": "pcm"}
     response = await web.post(parts.http_url + SPEECH, json=body)
@@ -156,6 +183,7 @@ async def test_a_client_that_leaves_cancels_its_speech(
     await eventually(lambda: bool(parts.reports))
     assert parts.reports[0].reason is EndReason.CANCELLED
     assert parts.manager.speaking == 0
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 # ------------------------------------------------------------------------------------ errors

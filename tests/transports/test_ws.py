@@ -331,6 +331,32 @@ async def test_what_does_not_end_in_time_ends_with_shutdown(parts: Parts) -> Non
         await closing
 
 
+async def test_a_connection_that_never_says_a_word_does_not_hold_up_the_end() -> None:
+    async with running_parts({"good": scripted()}) as parts:
+        _, writer = await asyncio.open_connection("127.0.0.1", parts.websocket_port)
+        await asyncio.wait_for(parts.websocket.close(), 2)
+        writer.close()
+
+
+@pytest.mark.parametrize("header", ["Origin", "Authorization"])
+async def test_a_header_that_stands_twice_is_refused(parts: Parts, header: str) -> None:
+    headers = [(header, "x"), (header, "y")]
+    with pytest.raises(InvalidStatus) as caught:
+        await connect(parts.url, additional_headers=headers)
+    assert caught.value.response.status_code == 400
+
+
+async def test_a_long_array_does_not_keep_others_waiting(parts: Parts) -> None:
+    loop = asyncio.get_running_loop()
+    async with connect(parts.url) as busy, connect(parts.url) as other:
+        await receive(other)
+        await say(busy, [{"id": n, "type": "models/list"} for n in range(1, 1500)])
+        began = loop.time()
+        await say(other, {"id": 1, "type": "ping"})
+        await receive(other)
+        assert loop.time() - began < 2  # in one go it took a quarter of a minute
+
+
 async def test_models_and_voices_are_listed(parts: Parts) -> None:
     async with connect_client(parts.url) as client:
         models = {model["id"]: model for model in await client.models()}

@@ -18,6 +18,7 @@ from voiced.speech import Float32, Int16
 _SILENCE = 0.0018  # -55 dBFS: below the softest fricative, above dither and engine noise
 _LEAD_MS = 10  # kept before the first audible sample
 _TAIL_MS = 30  # kept after the last one, where reverberation and breath are
+_LONGEST_MS = 2000  # of silence at an end is trimmed; more was meant
 _FADE_MS = 5  # long enough that no edge clicks, too short to be heard as a fade
 _EMPTY = np.zeros(0, np.float32)
 
@@ -75,6 +76,7 @@ class _Trim:
     def __init__(self, rate: int) -> None:
         self._lead = rate * _LEAD_MS // 1000
         self._tail = rate * _TAIL_MS // 1000
+        self._longest = rate * _LONGEST_MS // 1000
         self._fade = np.linspace(0.0, 1.0, max(1, rate * _FADE_MS // 1000), dtype=np.float32)
         self._held = _EMPTY
         self._begun = False
@@ -92,7 +94,9 @@ class _Trim:
             held[:edge] *= self._fade[:edge]
             self._begun = True
         # The last audible samples stay here too: the fade-out may fall on them.
+        # So does the silence after them, up to the longest that is an end and no pause.
         ready = max(0, int(audible[-1]) + 1 - self._fade.size) if audible.size else 0
+        ready = max(ready, held.size - self._longest)
         self._held = held[ready:]
         return held[:ready]
 

@@ -130,14 +130,6 @@ def wav_header(sample_rate: int, data_bytes: int = _UNKNOWN_SIZE) -> bytes:
     )
 
 
-def with_exact_sizes(response_format: AudioFormat, sample_rate: int, data: bytes) -> bytes:
-    """Return a whole stream, now that its length is known, with that length in its header."""
-    if response_format is not AudioFormat.WAV:
-        return data
-    samples = data[_WAV_HEADER.size :]
-    return wav_header(sample_rate, len(samples)) + samples
-
-
 class _Output:
     """What PyAV writes to: a file that cannot seek."""
 

@@ -152,7 +152,7 @@ class TTSBackendBase(ABC):
         nearest = max(self.voices(), key=lambda voice: voice.fit(language))
         if nearest.speaks(language):
             return nearest
-        raise LanguageNotSupported(f"No voice here speaks {language!r}.", param="language")
+        raise LanguageNotSupported(f"No voice here speaks {language[:64]!r}.", param="language")
 
     def usual_voice(self) -> Voice:
         """Return the voice where nothing is asked for: the configured one, its own, the first."""
@@ -165,4 +165,4 @@ class TTSBackendBase(ABC):
         known = [voice.id for voice in self.voices()]
         near = get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}" if near else "voices/list has those there are"
-        return f"There is no voice {name!r}; {hint}."
+        return f"There is no voice {name[:64]!r}; {hint}."

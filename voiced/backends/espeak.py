@@ -68,7 +68,7 @@ class EspeakBackend(TTSBackendBase):
         _, plus, variant = voice.id.partition("+")
         spoken = self.find_voice(f"{super().choose_voice(None, language).id}{plus}{variant}")
         if spoken is None:
-            raise LanguageNotSupported(f"No voice here speaks {language!r}.", param="language")
+            raise LanguageNotSupported(f"No voice here speaks {language[:64]!r}.", param="language")
         return spoken
 
     def segment_sizes(self, options: Any) -> SegmentSizes | None:

@@ -69,6 +69,10 @@ class _VoiceRecord(ctypes.Structure):
 _Callback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
+_UriCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
+# Asked whether to play the file of an SSML <audio>. Left to itself espeak copies the name into a
+# buffer that is too small, which ends the process; 1 says to speak the text inside instead.
+_play_no_files = _UriCallback(lambda *_: 1)
 _libc = ctypes.CDLL(None)
 _libc.free.argtypes = (ctypes.c_void_p,)
 
@@ -248,6 +252,7 @@ class EspeakLibrary:
 
         held = _Callback(callback)  # espeak keeps a bare pointer to it
         library.espeak_SetSynthCallback(held)
+        library.espeak_ng_SetRandSeed(1)  # breath and whisper are made of libc's random numbers
         rate = round(_NORMAL_WORDS_PER_MINUTE * sound.speed)
         for parameter, value in (
             (_RATE, rate),
@@ -286,6 +291,7 @@ class EspeakLibrary:
                 "espeak-ng does not accept its data; unset ESPEAK_DATA_PATH or run "
                 "`pip install --force-reinstall espeakng-loader`."
             )
+        library.espeak_SetUriCallback(_play_no_files)
         self._library = library
         return library
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiced.cli.settings import add_config_argument, config_path
+from voiced.errors import VoicedError
 
 if TYPE_CHECKING:
     from voiced.daemon import Doors
@@ -82,8 +83,11 @@ def _lan(args: argparse.Namespace) -> dict[str, Any]:
 
     token_file: Path = args.token_file or state_folder(os.environ) / "token"
     if not token_file.exists():
-        token_file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            token_file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise VoicedError(f"The token file cannot be made: {error.strerror}.") from None
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{secrets.token_urlsafe(24)}\n")
         print(f"voiced: made a token for clients, in {token_file}", file=sys.stderr)
@@ -97,5 +101,8 @@ def _lan(args: argparse.Namespace) -> dict[str, Any]:
 def _write_whole(path: Path, text: str) -> None:
     """Write so that a reader sees all of it or nothing."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(f"{text}\n", encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(f"{text}\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise VoicedError(f"--ready-file cannot be written: {error.strerror}.") from None

@@ -59,7 +59,7 @@ class SpeakCommand(OpenAISpeechRequest):
 class CancelCommand(Command):
     """`speech/cancel`: stop one speech; `played_ms` is what was heard of it."""
 
-    speech: int = Field(ge=1, le=LARGEST_ID)
+    speech: int
     played_ms: float | None = Field(None, ge=0, allow_inf_nan=False)
 
 

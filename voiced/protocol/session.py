@@ -20,7 +20,7 @@ socket, so every path can be tested in an instant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import Enum, IntEnum, auto
 from typing import Any, Protocol
@@ -164,6 +164,8 @@ class Session:
             "speak": self._speak,
             "speech/cancel": self._cancel,
             "clear": self._clear,
+            "supported_features": self._acknowledge,
+            "unsubscribe_events": self._acknowledge,
         }
 
     # ------------------------------------------------------------------------- what happens
@@ -182,24 +184,28 @@ class Session:
             return []
         return self._close(CloseCode.AUTH_TIMEOUT, "no auth in time")
 
-    def receive(self, message: str | bytes) -> list[Action]:
-        """Take a message from the client and return what is to be done."""
+    def receive(self, message: str | bytes) -> Iterator[list[Action]]:
+        """Take a message from the client; yield what is to be done, for each command in it.
+
+        A command is handled when it is asked for: a long array need not be done in one go.
+        """
         if self._state is _State.CLOSED:
-            return []
+            return
         if isinstance(message, bytes):
-            return self._close(CloseCode.UNSUPPORTED_DATA, "binary frames are for the client")
+            yield self._close(CloseCode.UNSUPPORTED_DATA, "binary frames are for the client")
+            return
         try:
             content = messages.decode(message)
         except ValueError:
-            return self._close(CloseCode.INVALID_JSON, "not valid JSON")
+            yield self._close(CloseCode.INVALID_JSON, "not valid JSON")
+            return
         if self._state is _State.AUTH:
-            return self._authenticate(content)
-        actions: list[Action] = []
+            yield self._authenticate(content)
+            return
         for command in content if isinstance(content, list) else [content]:
-            actions += self._handle(command)
-            if any(isinstance(action, Close) for action in actions):
-                break
-        return actions
+            if self._state is not _State.READY:
+                return
+            yield self._handle(command)
 
     def deliver(self, speech: int, event: SpeechEvent) -> None:
         """Take what a started speech gives; what comes after its end is ignored."""
@@ -290,6 +296,11 @@ class Session:
 
     def _ping(self, command_id: int, _fields: dict[str, Any]) -> list[Action]:
         self._put({"id": command_id, "type": "pong"})
+        return []
+
+    def _acknowledge(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        """Answer what asks for nothing here: results are never coalesced, no event goes out."""
+        self._succeed(command_id, None, is_quiet=_is_quiet(fields))
         return []
 
     def _list_models(self, command_id: int, fields: dict[str, Any]) -> list[Action]:

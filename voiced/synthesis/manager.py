@@ -8,6 +8,7 @@ speaks: the mapping of model names, `auto`, and the fallback for a backend that 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from voiced.backends.registry import BackendRegistry
 from voiced.errors import (
     BackendError,
     BackendUnavailable,
+    ConfigError,
     InvalidOption,
     ModelNotFound,
     RequestError,
@@ -103,13 +105,18 @@ class TTSBackendManager:
         idle_unload_s: float = 0,
         on_report: Callable[[SpeechReport], None] = lambda _: None,
     ) -> None:
-        """Load nothing yet; a local backend idle for `idle_unload_s` is unloaded, 0 never."""
-        self.mappings = mappings
+        """Load nothing yet; a local backend idle for `idle_unload_s` is unloaded, 0 never.
+
+        Raises:
+            ConfigError: a name in the defaults means nothing.
+        """
+        self._mappings = Mappings({}, {})
         self.defaults = defaults or SpeechDefaults()
         self._pool = BackendPool(
             backends, registry=registry, lane=lane, idle_unload_s=idle_unload_s
         )
         self._on_report = on_report
+        self.use_mappings(mappings)
         self._speaking = 0
 
     @property
@@ -125,17 +132,21 @@ class TTSBackendManager:
         model = self._public_name(backend_id)
         return {"model": model, "voice": voice, "sample_rate": OPENAI_RATE}
 
-    def check_names(self) -> list[str]:
-        """Say which names in the defaults mean nothing, a line for each."""
-        problems = []
-        names = {"model": self.defaults.model, "fallback": self.defaults.fallback}
-        for key, name in names.items():
-            try:
-                self._backend_id(name or AUTO)
-            except ModelNotFound:
-                known = ", ".join(info.id for info in self.models())
-                problems.append(f"defaults.{key}: there is no model {name!r}; there are {known}.")
-        return problems
+    def use_mappings(self, mappings: Mappings) -> None:
+        """Look names up in these tables from now on.
+
+        Raises:
+            ConfigError: a name in the defaults would mean nothing; the old tables stay.
+        """
+        known = {AUTO, *self._pool.ids(), *mappings.models, *mappings.models.values()}
+        names = {"model": self.defaults.model, "fallback": self.defaults.fallback or AUTO}
+        if problems := [
+            f"defaults.{key}: there is no model {name!r}; there are {', '.join(sorted(known))}."
+            for key, name in names.items()
+            if name not in known
+        ]:
+            raise ConfigError(problems)
+        self._mappings = mappings
 
     async def get_backend(self, backend_id: str) -> TTSBackendBase:
         """Return the backend, loaded once however many ask for it at the same time.
@@ -153,7 +164,7 @@ class TTSBackendManager:
 
     def models(self) -> list[ModelInfo]:
         """List every public model name, then the backends that only have their id."""
-        names = dict(self.mappings.models)
+        names = dict(self._mappings.models)
         names |= {i: i for i in self._pool.ids() if i not in set(names.values())}
         return [
             self._model_info(AUTO, self._pool.best_local()),
@@ -177,7 +188,7 @@ class TTSBackendManager:
             state=self._pool.state(backend_id),
             local=kind.is_local if kind else False,
             cure=problem.message if problem else None,
-            options=(kind.options_model if kind else SharedOptions).model_json_schema(),
+            options=_schema(kind.options_model if kind else SharedOptions),
         )
 
     async def voices(
@@ -206,18 +217,18 @@ class TTSBackendManager:
         return [ModelVoice(model, voice) for voice in backend.voices()]
 
     def _public_name(self, backend_id: str) -> str:
-        names = (name for name, known in self.mappings.models.items() if known == backend_id)
+        names = (name for name, known in self._mappings.models.items() if known == backend_id)
         return next(names, backend_id)
 
     def _backend_id(self, name: str) -> str:
         if name == AUTO:
             return self._pool.best_local()
-        if name in self.mappings.models:
-            return self.mappings.models[name]
-        if name in self._pool.ids() or name in self.mappings.models.values():
+        if name in self._mappings.models:
+            return self._mappings.models[name]
+        if name in self._pool.ids() or name in self._mappings.models.values():
             return name
         raise ModelNotFound(
-            f"There is no model {name!r}; models/list and /v1/models have those there are.",
+            f"There is no model {name[:64]!r}; models/list and /v1/models have those there are.",
             param="model",
         )
 
@@ -350,7 +361,7 @@ class TTSBackendManager:
         name = request.voice or self.defaults.voice or None
         if name is not None and backend.find_voice(name) is None:
             kind = backend.settings.type
-            alias = self.mappings.voice(name, backend_id=backend_id, backend_type=kind)
+            alias = self._mappings.voice(name, backend_id=backend_id, backend_type=kind)
             if alias is not None and backend.find_voice(alias):
                 name = alias
             elif is_fallback or not request.voice:  # only what the client asked for can be wrong
@@ -361,6 +372,11 @@ class TTSBackendManager:
             if is_fallback or not request.language:
                 return backend.choose_voice(name, None)
             raise
+
+
+@functools.cache
+def _schema(options: type[SharedOptions]) -> dict[str, Any]:
+    return options.model_json_schema()
 
 
 def _with_fallback_notice(plan: Plan, wanted: str, speaking: str) -> Plan:

@@ -28,7 +28,7 @@ class _Slot:
     settings: BackendSettings
     kind: type[TTSBackendBase] | None
     opening: asyncio.Task[TTSBackendBase] | None = None
-    problem: BackendUnavailable | None = None
+    problem: str | None = None  # why it is unavailable, and the cure
     users: int = 0
     idle_timer: asyncio.TimerHandle | None = None
     retry_at: float | None = None  # event loop time; None: its code does not import
@@ -85,9 +85,8 @@ class BackendPool:
                 f"The backend {backend_id!r} is not configured; "
                 f'add a section [backends."{backend_id}"] to config.toml.'
             )
-        if slot.problem and slot.retry_at is not None:
-            return slot.problem if asyncio.get_running_loop().time() < slot.retry_at else None
-        return slot.problem
+        is_due = slot.retry_at is not None and asyncio.get_running_loop().time() >= slot.retry_at
+        return BackendUnavailable(slot.problem) if slot.problem and not is_due else None
 
     def state(self, backend_id: str) -> BackendState:
         """Return what the backend could do if asked now."""
@@ -169,7 +168,7 @@ class BackendPool:
             await backend.initialize()
         except Exception as error:
             problem = _as_problem(error, slot.settings.type)
-            slot.problem, slot.opening = problem, None
+            slot.problem, slot.opening = problem.message, None
             slot.retry_at = asyncio.get_running_loop().time() + _RETRY_AFTER_S
             log.warning("backend %s is unavailable: %s", backend_id, problem.message)
             raise problem from error
@@ -193,7 +192,7 @@ def _slot(settings: BackendSettings, registry: BackendRegistry) -> _Slot:
         return _Slot(settings, registry.load(settings.type))
     except BackendUnavailable as problem:
         log.warning("backend type %s does not load: %s", settings.type, problem.message)
-        return _Slot(settings, None, problem=problem)
+        return _Slot(settings, None, problem=problem.message)
 
 
 def _as_problem(error: Exception, kind: str) -> BackendUnavailable:

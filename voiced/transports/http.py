@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from voiced.audio.writer import MEDIA_TYPES, with_exact_sizes
+from voiced.audio.writer import MEDIA_TYPES, WAV_HEADER_BYTES, wav_header
 from voiced.errors import BusyError, ShuttingDown, VoicedError
 from voiced.metrics import CONTENT_TYPE, Metrics
 from voiced.protocol import openai
@@ -31,6 +31,8 @@ from voiced.synthesis.manager import TTSBackendManager
 from voiced.transports.sockets import keep_unsent_low
 
 log = logging.getLogger(__name__)
+_library_log = logging.getLogger(f"{__name__}.library")
+_library_log.setLevel(logging.CRITICAL)  # it logs malformed requests whole, keys and all
 
 _LARGEST_BODY = 1024 * 1024
 _READ_S = 30  # for a request's line, headers and body, and for a silent connection
@@ -38,7 +40,7 @@ _WRITE_S = 30  # without the client taking anything: it is gone, or will never l
 _CATALOGUE = ("/v1/models", "/v1/audio/voices", "/v1/audio/models")
 _OPEN = ("/", "/healthz", "/readyz")
 _ID = web.RequestKey("id", str)
-_REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -99,6 +101,7 @@ class HttpDoor:
             lingering_time=2,  # for what a client still sends after its answer
             shutdown_timeout=0.2,  # all speeches have ended by then
             access_log=None,
+            logger=_library_log,
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
@@ -132,7 +135,10 @@ class HttpDoor:
         except web.HTTPException as error:
             status = HTTPStatus(error.status)
             code = {413: "request_too_large", 404: "not_found"}.get(status, "invalid_request")
-            return _error(answer(status, f"{status.phrase}.", code=code))
+            response = _error(answer(status, f"{status.phrase}.", code=code))
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+            return response
         except TimeoutError:
             message = "The request did not arrive in time."
             return _error(answer(HTTPStatus.REQUEST_TIMEOUT, message, code="timeout"))
@@ -175,8 +181,8 @@ class HttpDoor:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Vary"] = "Origin"
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-            response.headers["Access-Control-Allow-Headers"] = (
-                "Authorization, Content-Type, X-Request-Id, X-Voiced-Priority"
+            response.headers["Access-Control-Allow-Headers"] = request.headers.get(
+                "Access-Control-Request-Headers", "Authorization, Content-Type"
             )
             response.headers["Access-Control-Expose-Headers"] = (
                 "X-Request-Id, X-Voiced-Backend, X-Voiced-Voice"
@@ -185,12 +191,6 @@ class HttpDoor:
     # ------------------------------------------------------------------------------- speech
 
     async def _speech(self, request: web.Request) -> web.StreamResponse:
-        if self._is_draining:
-            raise ShuttingDown("The daemon is stopping; try again in a moment.")
-        if len(self._speeches) >= self._max_speeches:
-            raise BusyError(
-                f"{self._max_speeches} requests are being spoken; try again in a moment."
-            )
         if request.content_type != "application/json":
             return _error(
                 answer(
@@ -206,13 +206,22 @@ class HttpDoor:
         priority = Priority.HIGH if is_high else Priority.NORMAL
         task = asyncio.current_task()
         assert task is not None
-        self._speeches.add(task)
+        self._admit(task)
         try:
             spoken = self._manager.speak(plan, label=request[_ID], priority=priority)
             async with aclosing(spoken) as events:
                 return await self._answer_speech(request, plan, events)
         finally:
             self._speeches.discard(task)
+
+    def _admit(self, task: asyncio.Task[object]) -> None:
+        if self._is_draining:
+            raise ShuttingDown("The daemon is stopping; try again in a moment.")
+        if len(self._speeches) >= self._max_speeches:
+            raise BusyError(
+                f"{self._max_speeches} requests are being spoken; try again in a moment."
+            )
+        self._speeches.add(task)
 
     async def _answer_speech(
         self, request: web.Request, plan: Plan, events: AsyncGenerator[SpeechEvent, None]
@@ -225,7 +234,7 @@ class HttpDoor:
             elif isinstance(event, AudioFrame):
                 assert start is not None
                 if not plan.request.stream and plan.request.stream_format == "audio":
-                    return await _buffered(start, event, events)
+                    return await _buffered(request, start, event, events)
                 return await self._streamed(request, plan, start, event, events)
         raise AssertionError("a speech has a last frame")
 
@@ -237,8 +246,9 @@ class HttpDoor:
         first: AudioFrame,
         events: AsyncGenerator[SpeechEvent, None],
     ) -> web.StreamResponse:
-        assert request.transport is not None
-        keep_unsent_low(request.transport)
+        transport = request.transport  # which the request forgets when the client goes away
+        assert transport is not None
+        keep_unsent_low(transport)
         is_sse = plan.request.stream_format == "sse"
         response = web.StreamResponse(headers=_speech_headers(start, is_sse=is_sse))
         response.enable_chunked_encoding()
@@ -257,16 +267,16 @@ class HttpDoor:
                 await _write(response, usage)
         except VoicedError as error:
             failure = error
-        except TimeoutError:
-            request.transport.abort()  # the client takes nothing any more
+        except (TimeoutError, ConnectionError):
+            transport.abort()  # the client takes nothing any more, or is gone
             return response
         except asyncio.CancelledError:
-            request.transport.close()  # never a clean end, if the client is still there
+            transport.close()  # never a clean end, if the client is still there
             raise
         if failure is not None:
             if is_sse:
                 await _write(response, openai.sse_error(failure))
-            request.transport.close()  # without the closing chunk: no clean end
+            transport.close()  # without the closing chunk: no clean end
         return response
 
     # ---------------------------------------------------------------------------- catalogue
@@ -291,11 +301,12 @@ class HttpDoor:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         if self._is_draining:
-            return _json({"status": "draining"}, status=HTTPStatus.SERVICE_UNAVAILABLE)
+            body = {"status": "draining", "reason": "The daemon is stopping."}
+            return _json(body, status=HTTPStatus.SERVICE_UNAVAILABLE)
         default = self._manager.model(self._manager.defaults.model)
         if default.state is BackendState.UNAVAILABLE:
-            body = {"status": "unavailable", "reason": default.cure}
-            return _json(body, status=HTTPStatus.SERVICE_UNAVAILABLE)
+            unready = {"status": "unavailable", "reason": default.cure}
+            return _json(unready, status=HTTPStatus.SERVICE_UNAVAILABLE)
         return _json({"status": "ready", "backend": default.backend})
 
     async def _metrics_page(self, _request: web.Request) -> web.Response:
@@ -320,11 +331,27 @@ async def _frames(
 
 
 async def _buffered(
-    start: SpeechStart, first: AudioFrame, events: AsyncGenerator[SpeechEvent, None]
-) -> web.Response:
-    data = b"".join([frame.data async for frame in _frames(first, events)])
-    body = with_exact_sizes(start.response_format, start.sample_rate, data)
-    return web.Response(body=body, headers=_speech_headers(start, is_sse=False))
+    request: web.Request,
+    start: SpeechStart,
+    first: AudioFrame,
+    events: AsyncGenerator[SpeechEvent, None],
+) -> web.StreamResponse:
+    transport = request.transport
+    assert transport is not None
+    keep_unsent_low(transport)
+    parts = [frame.data async for frame in _frames(first, events)]
+    response = web.StreamResponse(headers=_speech_headers(start, is_sse=False))
+    response.content_length = sum(map(len, parts))
+    if start.response_format is AudioFormat.WAV:
+        data_bytes = response.content_length - WAV_HEADER_BYTES
+        parts[0] = wav_header(start.sample_rate, data_bytes) + parts[0][WAV_HEADER_BYTES:]
+    try:
+        await response.prepare(request)
+        for part in parts:
+            await _write(response, part)
+    except (TimeoutError, ConnectionError):
+        transport.abort()  # the client takes nothing any more, or is gone
+    return response
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:

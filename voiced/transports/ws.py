@@ -11,6 +11,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import MultipleValuesError
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
@@ -36,6 +37,7 @@ _library_log = logging.getLogger(f"{__name__}.library")
 _library_log.setLevel(logging.CRITICAL)  # it logs every port scan with a traceback
 
 PATH = "/v1/ws"
+_CHECKED = ("Host", "Origin", "Authorization")
 _AUTH_S = 10  # for the client to send its token
 _AUTH_BYTES = 4096  # read at most until then
 _CLOSE_S = 0.5  # for a client to answer our close at shutdown
@@ -113,15 +115,20 @@ class WebSocketDoor:
             client.abort()
         if self._server is not None:
             self._server.close(code=CloseCode.GOING_AWAY)
-            await self._server.wait_closed()
+            with suppress(TimeoutError):  # a connection that never said a word is not waited for
+                async with asyncio.timeout(_CLOSE_S / 2):
+                    await self._server.wait_closed()
 
     def _check_upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
-        headers = request.headers
+        try:
+            headers = {name: request.headers.get(name) for name in _CHECKED}
+        except MultipleValuesError:
+            return connection.respond(HTTPStatus.BAD_REQUEST, "A header stands twice.\n")
         refusal = self.policy.check(
             request.path,
-            host=headers.get("Host"),
-            origin=headers.get("Origin"),
-            authorization=headers.get("Authorization"),
+            host=headers["Host"],
+            origin=headers["Origin"],
+            authorization=headers["Authorization"],
         )
         if refusal is not None:
             return connection.respond(refusal.status, f"{refusal.message}\n")
@@ -133,7 +140,7 @@ class WebSocketDoor:
             )
             response.headers["Retry-After"] = "1"
             return response
-        if self.policy.is_authorized(headers.get("Authorization")):
+        if self.policy.is_authorized(headers["Authorization"]):
             connection.protocol.max_message_size = self._greeting.limits.max_message_bytes
         return None
 
@@ -207,9 +214,11 @@ class _Client:
 
     async def _read(self) -> None:
         async for message in self._connection:
-            self._do(self.session.receive(message))
-            while self.session.backlog > _BACKLOG:
-                await self._sent_something()
+            for actions in self.session.receive(message):
+                self._do(actions)
+                while self.session.backlog > _BACKLOG or len(self._work) > _BACKLOG:
+                    await self._sent_something()
+                await asyncio.sleep(0)  # the next one of an array is not more urgent than others
 
     async def _write(self) -> None:
         while True:
@@ -260,7 +269,11 @@ class _Client:
     def _begin(self, command: int, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"command {self.session.name}/{command}")
         self._work[command] = task
-        task.add_done_callback(lambda _: self._work.pop(command))
+        task.add_done_callback(lambda _: self._ended(command))
+
+    def _ended(self, command: int) -> None:
+        del self._work[command]
+        self._has_sent.set()
 
     async def _speak(self, action: Start) -> None:
         speech = action.speech
