@@ -25,12 +25,12 @@ from voiced.config import (
     MAPPINGS,
     Config,
     explain,
+    is_loopback,
     load,
     read_token,
     shipped,
     state_folder,
 )
-from voiced.discovery import Advertisement, Advertiser
 from voiced.errors import BackendUnavailable, ConfigError, VoicedError
 from voiced.metrics import Metrics
 from voiced.protocol.access import AccessPolicy
@@ -264,6 +264,11 @@ class Daemon:
                 await self._manager.get_backend(backend_id)
 
     def _advertise(self, doors: Doors) -> asyncio.Task[None]:
+        if not self._config.zeroconf.enabled or is_loopback(doors.websocket[0]):
+            return asyncio.create_task(asyncio.sleep(0), name="not advertised")
+        # Here, since most daemons that are tried out never leave the loopback: 3 MB.
+        from voiced.discovery import Advertisement, Advertiser  # noqa: PLC0415
+
         advertiser = Advertiser(
             Advertisement(
                 server_id=self._server_id,
@@ -275,10 +280,7 @@ class Daemon:
                 http_port=doors.http[1],
             )
         )
-        is_enabled = self._config.zeroconf.enabled
-        return asyncio.create_task(
-            advertiser.run() if is_enabled else asyncio.sleep(0), name="advertise"
-        )
+        return asyncio.create_task(advertiser.run(), name="advertise")
 
     async def _drain(self, hurry: asyncio.Event) -> None:
         """Let speeches end, for `drain_s` at most."""

@@ -90,7 +90,9 @@ def test_ssml_is_read_where_it_is_asked_for(library: EspeakLibrary) -> None:
     assert as_text.size > read.size
 
 
-@pytest.mark.parametrize("name", ["Andrea", "Annie", "f3", "m7", "whisper", "croak"])
+@pytest.mark.parametrize(
+    "name", ["Andrea", "Annie", "f3", "m7", "whisper", "croak", "Reed", "caleb"]
+)
 def test_breath_and_whisper_are_the_same_each_time_too(library: EspeakLibrary, name: str) -> None:
     first, _ = spoken(library, "Good morning to you.", f"{US}+{name}")
     spoken(library, "Something else.", f"{US}+whisper")

@@ -123,34 +123,77 @@ class _Stretch:
     def __init__(self, rate: int, tempo: float) -> None:
         self._rate = rate
         self._held = _EMPTY
-        graph = Graph()
-        last = self._source = graph.add_abuffer(sample_rate=rate, format="flt", layout="mono")
-        while tempo < 0.5:  # atempo's own lower bound; a chain of them goes further
-            last.link_to(slower := graph.add("atempo", "0.5"))
-            last, tempo = slower, tempo / 0.5
-        last.link_to(rest := graph.add("atempo", f"{tempo:.6f}"))
-        rest.link_to(sink := graph.add("abuffersink"))
-        graph.configure()
-        self._graph = graph  # owns the filters
-        self._sink = sink
+        tempos = [tempo]
+        while tempos[-1] < 0.5:  # atempo's own lower bound; a chain of them goes further
+            tempos[-1:] = [0.5, tempos[-1] / 0.5]
+        self._chain = _Chain(rate, [("atempo", f"{tempo:.6f}") for tempo in tempos])
 
     def push(self, samples: Float32) -> Float32:
         held = np.concatenate((self._held, samples))
         whole = held.size - held.size % self._BLOCK
         self._held = held[whole:]
         for at in range(0, whole, self._BLOCK):
-            self._source.push(_frame(held[at : at + self._BLOCK], self._rate))
-        return self._pull()
+            self._chain.push(held[at : at + self._BLOCK])
+        return self._chain.pull()
 
     def flush(self) -> Float32:
         # atempo drops its last, unfilled window: let that be silence.
         blocks = -(-self._rate // 4 // self._BLOCK)
         silence = np.zeros(blocks * self._BLOCK - self._held.size, np.float32)
-        rest = self.push(silence)
-        self._source.push(None)
-        return np.concatenate((rest, self._pull()))
+        return np.concatenate((self.push(silence), self._chain.end()))
 
-    def _pull(self) -> Float32:
+
+class _Resample:
+    """Changes the rate, by FFmpeg's `aresample`."""
+
+    def __init__(self, source_rate: int, target_rate: int) -> None:
+        self._ratio = target_rate / source_rate
+        self._taken = 0
+        self._given = 0
+        self._chain = _Chain(source_rate, [("aresample", str(target_rate))])
+
+    def push(self, samples: Float32) -> Float32:
+        self._taken += samples.size
+        if samples.size:
+            self._chain.push(samples)
+        resampled = self._chain.pull()
+        self._given += resampled.size
+        return resampled
+
+    def flush(self) -> Float32:
+        rest = self._chain.end() if self._taken else _EMPTY
+        return _exactly(rest, round(self._taken * self._ratio) - self._given)
+
+
+class _Chain:
+    """FFmpeg's audio filters in a row: float32 mono in, float32 mono out."""
+
+    def __init__(self, rate: int, filters: list[tuple[str, str]]) -> None:
+        self._rate = rate
+        self._graph = Graph()
+        # By default it starts a thread for each core, which costs more than all that it does.
+        self._graph.threads = 1
+        last = self._source = self._graph.add_abuffer(sample_rate=rate, format="flt", layout="mono")
+        for name, arguments in filters:
+            last.link_to(following := self._graph.add(name, arguments))
+            last = following
+        self._sink = self._graph.add("abuffersink")
+        last.link_to(self._sink)
+        self._graph.configure()
+
+    def push(self, samples: Float32) -> None:
+        planes = np.ascontiguousarray(samples, np.float32)[np.newaxis]
+        frame = av.AudioFrame.from_ndarray(planes, format="flt", layout="mono")
+        frame.sample_rate = self._rate
+        self._source.push(frame)
+
+    def end(self) -> Float32:
+        """Return what was held back; nothing may be pushed after it."""
+        self._source.push(None)
+        return self.pull()
+
+    def pull(self) -> Float32:
+        """Return what is ready."""
         out = [_EMPTY]
         while True:
             try:
@@ -159,40 +202,6 @@ class _Stretch:
                 return np.concatenate(out)
             assert isinstance(frame, av.AudioFrame)
             out.append(frame.to_ndarray()[0].copy())
-
-
-class _Resample:
-    """Changes the rate, by FFmpeg's `swresample`."""
-
-    def __init__(self, source_rate: int, target_rate: int) -> None:
-        self._rate = source_rate
-        self._ratio = target_rate / source_rate
-        self._taken = 0
-        self._given = 0
-        self._resampler = av.AudioResampler(format="flt", layout="mono", rate=target_rate)
-
-    def push(self, samples: Float32) -> Float32:
-        if not samples.size:
-            return _EMPTY
-        self._taken += samples.size
-        resampled = self._run(_frame(samples, self._rate))
-        self._given += resampled.size
-        return resampled
-
-    def flush(self) -> Float32:
-        rest = self._run(None) if self._taken else _EMPTY
-        return _exactly(rest, round(self._taken * self._ratio) - self._given)
-
-    def _run(self, frame: av.AudioFrame | None) -> Float32:
-        frames = self._resampler.resample(frame)
-        return np.concatenate([_EMPTY, *(frame.to_ndarray()[0] for frame in frames)])
-
-
-def _frame(samples: Float32, rate: int) -> av.AudioFrame:
-    planes = np.ascontiguousarray(samples, np.float32)[np.newaxis]
-    frame = av.AudioFrame.from_ndarray(planes, format="flt", layout="mono")
-    frame.sample_rate = rate
-    return frame
 
 
 def _exactly(samples: Float32, count: int) -> Float32:

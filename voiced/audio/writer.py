@@ -163,7 +163,6 @@ class _Encoder:
         if codec.bit_rate:
             self._stream.bit_rate = codec.bit_rate
         self._stream.codec_context.thread_count = 1  # one stream is light, and there may be many
-        self._resampler = av.AudioResampler(format=codec.sample_format, layout="mono", rate=rate)
         self._fed = 0
 
     def encode(self, samples: Int16) -> bytes:
@@ -174,14 +173,10 @@ class _Encoder:
         frame.time_base = Fraction(1, self._input_rate)
         frame.pts = self._fed
         self._fed += samples.size
-        for converted in self._resampler.resample(frame):
-            self._mux(converted)
+        self._mux(frame)  # PyAV converts the format and the rate, and cuts codec frames
         return self._output.take()
 
     def finish(self) -> bytes:
-        if self._fed:
-            for rest in self._resampler.resample(None):
-                self._mux(rest)
         self._container.start_encoding()  # an empty stream has its header too
         self._mux(None)
         self._container.close()  # Ogg writes its last page here

@@ -243,7 +243,9 @@ class EspeakLibrary:
             try:
                 if not samples:
                     return 0
-                pcm = np.ctypeslib.as_array(samples, (count,)).astype(np.float32)
+                # Not numpy.ctypeslib: ctypes keeps an array type for every count, for ever.
+                made = ctypes.string_at(samples, count * 2)
+                pcm = np.frombuffer(made, np.int16).astype(np.float32)
                 pcm /= 32768
                 return 0 if on_audio(pcm, list(_words(events))) else 1
             except BaseException as error:  # noqa: BLE001  # C cannot carry it; raised below
@@ -252,7 +254,9 @@ class EspeakLibrary:
 
         held = _Callback(callback)  # espeak keeps a bare pointer to it
         library.espeak_SetSynthCallback(held)
-        library.espeak_ng_SetRandSeed(1)  # breath and whisper are made of libc's random numbers
+        # Breath and whisper are made of random numbers, espeak's own and, in Klatt voices, libc's.
+        library.espeak_ng_SetRandSeed(1)
+        _libc.srand(1)
         rate = round(_NORMAL_WORDS_PER_MINUTE * sound.speed)
         for parameter, value in (
             (_RATE, rate),
