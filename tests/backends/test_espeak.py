@@ -45,6 +45,17 @@ def test_there_are_more_than_a_hundred_languages(library: EspeakLibrary) -> None
     assert {"f3", "m1", "Annie"} <= variants
 
 
+def test_every_voice_has_its_dictionary(
+    library: EspeakLibrary, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without one espeak spells, and complains to standard error with a path."""
+    voices, _ = library.list_voices()
+    library.unload()
+    for voice in voices:
+        spoken(library, "1", voice.identifier)
+    assert capfd.readouterr().err == ""
+
+
 def test_the_same_text_always_has_the_same_samples(library: EspeakLibrary) -> None:
     first, _ = spoken(library, "Good morning to all of you.")
     spoken(library, "Etwas ganz anderes.", "gmw/de")

@@ -215,13 +215,15 @@ class EspeakLibrary:
         self._data.close()
 
     def list_voices(self) -> tuple[list[EspeakVoice], frozenset[str]]:
-        """Return the voices, and the variants that any of them may be spoken with."""
+        """Return the voices that can speak, and the variants that any of them may have."""
         library = self.prepare()
         self._has_listed = True
         voices = [
             EspeakVoice(record.identifier.decode(), record.name.decode().strip(), languages)
             for record, languages in _records(library.espeak_ListVoices(None))
         ]
+        known = {path.name.removesuffix("_dict") for path in self._files.data.glob("*_dict")}
+        voices = [voice for voice in voices if known & set(self._dictionaries(voice))]
         languages = ctypes.create_string_buffer(b"variant")
         wanted = _VoiceRecord(languages=ctypes.cast(languages, ctypes.c_void_p))
         variants = frozenset(
@@ -229,6 +231,15 @@ class EspeakLibrary:
             for record, _ in _records(library.espeak_ListVoices(ctypes.byref(wanted)))
         )
         return voices, variants
+
+    def _dictionaries(self, voice: EspeakVoice) -> list[str]:
+        """Return the names that the voice's dictionary may have; a few voices come without it."""
+        file = self._files.data / "lang" / voice.identifier
+        if not file.is_file():
+            return []  # an mbrola voice, which wants a library that is not here
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        named = [line.split()[1] for line in lines if line.startswith("dictionary ")]
+        return named or [name.partition("-")[0] for name in (*voice.languages[:1], voice.id)]
 
     def speak(self, text: str, *, voice: str, sound: EspeakSound, on_audio: OnAudio) -> None:
         """Speak `text` in one go, calling `on_audio` as samples are made, and unload.
