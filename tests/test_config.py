@@ -8,8 +8,8 @@ from support import REPOSITORY
 
 from voiced.cli.config import defaults
 from voiced.config import Config, find, load, read_token, shipped, state_folder
-from voiced.daemon import Sources
 from voiced.errors import ConfigError
+from voiced.settings import Sources
 from voiced.synthesis.lane import Lane
 
 

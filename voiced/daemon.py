@@ -8,36 +8,18 @@ import logging
 import os
 import secrets
 import signal
-import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from voiced import __version__
-from voiced.backends.base import BackendSettings
-from voiced.backends.registry import BackendRegistry
-from voiced.config import (
-    EMBEDDED_BACKENDS,
-    MAPPINGS,
-    Config,
-    explain,
-    is_loopback,
-    load,
-    read_token,
-    shipped,
-    state_folder,
-)
+from voiced.config import EMBEDDED_BACKENDS, is_loopback, state_folder
 from voiced.errors import BackendUnavailable, ConfigError, VoicedError
 from voiced.metrics import Metrics
-from voiced.protocol.access import AccessPolicy
 from voiced.protocol.session import Greeting, SessionLimits
+from voiced.settings import Sources
 from voiced.synthesis.lane import Lane
-from voiced.synthesis.manager import SpeechDefaults, SpeechReport, TTSBackendManager
-from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.manager import SpeechReport
 from voiced.transports.http import HttpDoor
 from voiced.transports.ws import PATH, WebSocketDoor
 
@@ -67,97 +49,6 @@ class Doors:
         named = {"websocket": self.websocket, "http": self.http}
         doors = {name: {"host": host, "port": port} for name, (host, port) in named.items()}
         return json.dumps({"pid": os.getpid(), **doors})
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that was configured, read and checked."""
-
-    config: Config
-    token: str
-    mappings: Mappings
-    backends: Mapping[str, BackendSettings]
-    registry: BackendRegistry
-
-    def manager(
-        self, lane: Lane, on_report: Callable[[SpeechReport], None] = lambda _: None
-    ) -> TTSBackendManager:
-        """Make the manager, which nothing is loaded in yet.
-
-        Raises:
-            ConfigError: a name in the defaults means nothing.
-        """
-        defaults = self.config.defaults
-        manager = TTSBackendManager(
-            self.backends,
-            registry=self.registry,
-            mappings=self.mappings,
-            lane=lane,
-            defaults=SpeechDefaults(
-                model=defaults.model,
-                voice=defaults.voice,
-                language=defaults.language,
-                fallback=defaults.fallback,
-                first_segment=self.config.lane.first_segment,
-                max_input_chars=self.config.limits.max_input_chars,
-            ),
-            idle_unload_s=self.config.lane.idle_unload_s,
-            on_report=on_report,
-        )
-        if problems := [
-            f"defaults.preload: no backend {name!r} is configured; add a section [backends.{name}]."
-            for name in defaults.preload
-            if name not in self.backends
-        ]:
-            raise ConfigError(problems)
-        return manager
-
-    def policy(self) -> AccessPolicy:
-        """Return who may come in."""
-        auth = self.config.auth
-        return AccessPolicy(
-            token=self.token,
-            allowed_origins=frozenset(o.lower().rstrip("/") for o in auth.allowed_origins),
-            allowed_hosts=frozenset(host.lower() for host in auth.allowed_hosts),
-            machine_names=frozenset({socket.gethostname().lower()}),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where the configuration came from, to read it again."""
-
-    path: Path | None
-    flags: dict[str, dict[str, Any]]
-
-    def read(self) -> Settings:
-        """Read the configuration, and the files that it names or that lie beside it.
-
-        Raises:
-            ConfigError: with every fault of all of them.
-        """
-        registry = BackendRegistry()
-        backends: dict[str, BackendSettings] = {}
-        problems: list[str] = []
-        own = self.path.with_name(MAPPINGS) if self.path else None
-        config, token, mappings = Config(), "", Mappings({}, {})
-        try:
-            mappings = Mappings.read(shipped(MAPPINGS), *([own] if own and own.is_file() else []))
-        except ConfigError as error:
-            problems += error.problems
-        try:
-            config = load(
-                self.path,
-                os.environ,
-                self.flags,
-                check_backends=lambda sections: _check_backends(sections, registry, backends),
-            )
-            token = read_token(config)
-        except ConfigError as error:
-            problems += error.problems
-        if problems:
-            raise ConfigError(problems)
-        return Settings(config, token, mappings, backends, registry)
 
 
 class Daemon:
@@ -325,28 +216,6 @@ class Daemon:
             *(report.samples, first, report.total_ms, report.reason),
             f" error={report.error}" if report.error else "",
         )
-
-
-def _check_backends(
-    sections: Mapping[str, Any], registry: BackendRegistry, checked: dict[str, BackendSettings]
-) -> list[str]:
-    """Check every `[backends.ID]` section by its type's own model; return the faults."""
-    problems: list[str] = []
-    for backend_id, section in sections.items():
-        where = f"backends.{backend_id}"
-        kind = str(section.get("type", backend_id))
-        model = BackendSettings
-        try:
-            model = registry.load(kind).settings_model
-            checked[backend_id] = model.model_validate({"type": kind, **section})
-        except ValidationError as failure:
-            problems += explain(failure, model, where=where)
-        except ConfigError as error:
-            problems += [f"{where}.{problem}" for problem in error.problems]
-        except BackendUnavailable:
-            # Its keys cannot be checked; the manager says why it is unavailable.
-            checked[backend_id] = BackendSettings(type=kind)
-    return problems
 
 
 def server_id() -> str:

@@ -16,7 +16,7 @@ from voiced.cli.settings import add_config_argument, config_path
 from voiced.errors import ConfigError, VoicedError
 
 if TYPE_CHECKING:
-    from voiced.daemon import Settings
+    from voiced.settings import Settings
     from voiced.synthesis.lane import Lane
     from voiced.synthesis.manager import TTSBackendManager
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _findings(args: argparse.Namespace) -> Iterator[Finding]:
-    from voiced.daemon import Sources
+    from voiced.settings import Sources
     from voiced.synthesis.lane import Lane
 
     version = ".".join(map(str, sys.version_info[:3]))

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print TOML."""
-    from voiced.daemon import Sources
+    from voiced.settings import Sources
 
     if args.defaults:
         print(defaults(), end="")

@@ -37,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    from voiced.daemon import Daemon, Sources
+    from voiced.daemon import Daemon
     from voiced.logs import set_up
+    from voiced.settings import Sources
 
     sources = Sources(config_path(args), _flags(args))
     set_up(sources.read().config.log.level)
