@@ -10,7 +10,6 @@ from voiced.cli.config import defaults
 from voiced.config import Config, find, load, read_token, shipped, state_folder
 from voiced.errors import ConfigError
 from voiced.settings import Sources
-from voiced.synthesis.lane import Lane
 
 
 def problems(
@@ -160,19 +159,36 @@ def test_a_variable_adds_to_a_backend_s_section(tmp_path: Path) -> None:
 
 def test_faults_of_every_kind_are_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text("[http]\nprot = 1\n[backends.espeak]\ntype = 'espek'\n")
+    path.write_text(
+        "[http]\nprot = 1\n[backends.espeak]\ntype = 'espek'\n[websocket]\nhost = '0.0.0.0'\n"
+    )
     (tmp_path / "openai_tts_mappings.json").write_text("{")
     with pytest.raises(ConfigError) as caught:
         Sources(path, {}).read()
     text = "\n".join(caught.value.problems)
-    for word in ("http.prot", "backends.espeak.type", "openai_tts_mappings.json"):
+    for word in (
+        "http.prot",
+        "backends.espeak.type",
+        "openai_tts_mappings.json",
+        "websocket.host",
+    ):
         assert word in text
 
 
+def test_a_missing_token_file_and_an_unknown_name_are_told_with_the_rest(tmp_path: Path) -> None:
+    flags: dict[str, dict[str, Any]] = {
+        "auth": {"token_file": str(tmp_path / "gone")},
+        "http": {"prot": 1},
+        "defaults": {"model": "nope"},
+    }
+    with pytest.raises(ConfigError) as caught:
+        Sources(None, flags).read()
+    assert len(caught.value.problems) == 3
+
+
 def test_a_backend_to_preload_must_be_there(tmp_path: Path) -> None:
-    settings = Sources(None, {"defaults": {"preload": ["nope"]}}).read()
     with pytest.raises(ConfigError, match=r"defaults\.preload"):
-        settings.manager(Lane())
+        Sources(None, {"defaults": {"preload": ["nope"]}}).read()
 
 
 def test_the_file_is_found_where_it_is_named(tmp_path: Path) -> None:

@@ -165,10 +165,12 @@ def load(
     flags: Mapping[str, Mapping[str, Any]],
     *,
     check_backends: Callable[[Mapping[str, Any]], list[str]] = lambda _: [],
+    check: Callable[[Config], list[str]] = lambda _: [],
 ) -> Config:
     """Read the file (none is a file without keys), then the variables, then the flags.
 
-    `check_backends` finds the faults in the `[backends.ID]` sections, which only their types know.
+    `check_backends` finds the faults in the `[backends.ID]` sections, which only their types know;
+    `check` those between sections. Faulty sections come to it at their defaults.
 
     Raises:
         ConfigError: with every fault found, one line each.
@@ -191,8 +193,15 @@ def load(
     try:
         config = Config.model_validate(tables)
     except ValidationError as failure:
-        raise ConfigError(explain(failure, Config) + problems) from None
-    if problems := _exposed(config) + problems:
+        problems = explain(failure, Config) + problems
+        faulty = {fault["loc"][0] for fault in failure.errors()}
+        sound = {name: table for name, table in tables.items() if name not in faulty}
+        config = Config.model_validate(sound)
+        if "auth" not in faulty:
+            problems += _exposed(config)
+    else:
+        problems += _exposed(config)
+    if problems := problems + check(config):
         raise ConfigError(problems)
     return config
 

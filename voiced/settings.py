@@ -13,11 +13,24 @@ from pydantic import ValidationError
 
 from voiced.backends.base import BackendSettings
 from voiced.backends.registry import BackendRegistry
-from voiced.config import MAPPINGS, Config, explain, load, read_token, shipped
+from voiced.config import (
+    EMBEDDED_BACKENDS,
+    MAPPINGS,
+    Config,
+    explain,
+    load,
+    read_token,
+    shipped,
+)
 from voiced.errors import BackendUnavailable, ConfigError
 from voiced.protocol.access import AccessPolicy
 from voiced.synthesis.lane import Lane
-from voiced.synthesis.manager import SpeechDefaults, SpeechReport, TTSBackendManager
+from voiced.synthesis.manager import (
+    SpeechDefaults,
+    SpeechReport,
+    TTSBackendManager,
+    unknown_names,
+)
 from voiced.synthesis.mappings import Mappings
 
 
@@ -34,13 +47,9 @@ class Settings:
     def manager(
         self, lane: Lane, on_report: Callable[[SpeechReport], None] = lambda _: None
     ) -> TTSBackendManager:
-        """Make the manager, which nothing is loaded in yet.
-
-        Raises:
-            ConfigError: a name in the defaults means nothing.
-        """
+        """Make the manager, which nothing is loaded in yet."""
         defaults = self.config.defaults
-        manager = TTSBackendManager(
+        return TTSBackendManager(
             self.backends,
             registry=self.registry,
             mappings=self.mappings,
@@ -56,13 +65,6 @@ class Settings:
             idle_unload_s=self.config.lane.idle_unload_s,
             on_report=on_report,
         )
-        if problems := [
-            f"defaults.preload: no backend {name!r} is configured; add a section [backends.{name}]."
-            for name in defaults.preload
-            if name not in self.backends
-        ]:
-            raise ConfigError(problems)
-        return manager
 
     def policy(self) -> AccessPolicy:
         """Return who may come in."""
@@ -92,7 +94,7 @@ class Sources:
         backends: dict[str, BackendSettings] = {}
         problems: list[str] = []
         own = self.path.with_name(MAPPINGS) if self.path else None
-        config, token, mappings = Config(), "", Mappings({}, {})
+        config, mappings = Config(), Mappings({}, {})
         try:
             mappings = Mappings.read(shipped(MAPPINGS), *([own] if own and own.is_file() else []))
         except ConfigError as error:
@@ -103,13 +105,35 @@ class Sources:
                 os.environ,
                 self.flags,
                 check_backends=lambda sections: _check_backends(sections, registry, backends),
+                # Without the mappings nobody can tell which names mean something.
+                check=lambda config: (
+                    _check_token(config) + ([] if problems else _check_names(config, mappings))
+                ),
             )
-            token = read_token(config)
         except ConfigError as error:
             problems += error.problems
         if problems:
             raise ConfigError(problems)
-        return Settings(config, token, mappings, backends, registry)
+        return Settings(config, read_token(config), mappings, backends, registry)
+
+
+def _check_names(config: Config, mappings: Mappings) -> list[str]:
+    """Say which names in the defaults mean nothing."""
+    defaults = config.defaults
+    backends = config.backends or EMBEDDED_BACKENDS
+    return unknown_names(mappings, backends, model=defaults.model, fallback=defaults.fallback) + [
+        f"defaults.preload: no backend {name!r} is configured; add a section [backends.{name}]."
+        for name in defaults.preload
+        if name not in backends
+    ]
+
+
+def _check_token(config: Config) -> list[str]:
+    try:
+        read_token(config)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
 
 
 def _check_backends(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -138,13 +138,10 @@ class TTSBackendManager:
         Raises:
             ConfigError: a name in the defaults would mean nothing; the old tables stay.
         """
-        known = {AUTO, *self._pool.ids(), *mappings.models, *mappings.models.values()}
-        names = {"model": self.defaults.model, "fallback": self.defaults.fallback or AUTO}
-        if problems := [
-            f"defaults.{key}: there is no model {name!r}; there are {', '.join(sorted(known))}."
-            for key, name in names.items()
-            if name not in known
-        ]:
+        defaults = self.defaults
+        if problems := unknown_names(
+            mappings, self._pool.ids(), model=defaults.model, fallback=defaults.fallback
+        ):
             raise ConfigError(problems)
         self._mappings = mappings
 
@@ -372,6 +369,18 @@ class TTSBackendManager:
             if is_fallback or not request.language:
                 return backend.choose_voice(name, None)
             raise
+
+
+def unknown_names(
+    mappings: Mappings, backend_ids: Iterable[str], *, model: str, fallback: str
+) -> list[str]:
+    """Say which names in the defaults mean nothing, a line for each."""
+    known = {AUTO, *backend_ids, *mappings.models, *mappings.models.values()}
+    return [
+        f"defaults.{key}: there is no model {name!r}; there are {', '.join(sorted(known))}."
+        for key, name in (("model", model), ("fallback", fallback or AUTO))
+        if name not in known
+    ]
 
 
 @functools.cache
