@@ -17,7 +17,7 @@ from voiced.config import EMBEDDED_BACKENDS, is_loopback, state_folder
 from voiced.errors import BackendUnavailable, ConfigError, VoicedError
 from voiced.metrics import Metrics
 from voiced.protocol.session import Greeting, SessionLimits
-from voiced.settings import Sources
+from voiced.settings import Settings, Sources
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import SpeechReport
 from voiced.transports.http import HttpDoor
@@ -54,14 +54,9 @@ class Doors:
 class Daemon:
     """All parts of a running voiced. Made before the event loop, which `run` belongs to."""
 
-    def __init__(self, sources: Sources) -> None:
-        """Make every part; reads the configuration, and reads or makes the daemon's id.
-
-        Raises:
-            ConfigError: with every fault of the configuration.
-        """
+    def __init__(self, settings: Settings, sources: Sources) -> None:
+        """Make every part, and read or make the daemon's id; `sources` are for a reload."""
         self._sources = sources
-        settings = sources.read()
         self._config = settings.config
         self._server_id = server_id()
         self._metrics = Metrics()

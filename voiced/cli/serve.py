@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from voiced.settings import Sources
 
     sources = Sources(config_path(args), _flags(args))
-    set_up(sources.read().config.log.level)
+    settings = sources.read()
+    set_up(settings.config.log.level)
     if args.ready_file:
         args.ready_file.unlink(missing_ok=True)
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         if args.ready_file:
             _write_whole(args.ready_file, doors.as_json())
 
-    asyncio.run(Daemon(sources).run(on_ready))
+    asyncio.run(Daemon(settings, sources).run(on_ready))
     return 0
 
 

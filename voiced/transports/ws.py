@@ -152,6 +152,8 @@ class WebSocketDoor:
             is_token_right=self.policy.is_token_right,
             now=asyncio.get_running_loop().time,
         )
+        if self._is_draining:  # since the upgrade
+            session.drain()
         client = _Client(connection, session, self._manager)
         self._clients.add(client)
         try:
