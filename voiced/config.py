@@ -108,10 +108,8 @@ class LimitsSection(Section):
 
     max_sessions: int = Field(256, ge=1, description="At a time; also of HTTP speeches.")
     max_speeches: int = Field(8, ge=1, description="Speeches of a session at a time.")
-    max_input_chars: int = Field(32768, ge=1, description="Code points of a text.")
-    max_speech_chars: int = Field(
-        1_000_000, ge=1, description="Of one fed piece by piece: not yet."
-    )
+    max_input_chars: int = Field(32768, ge=1, description="Code points of a text or a part.")
+    max_speech_chars: int = Field(1_000_000, ge=1, description="Of all parts of one together.")
     max_message_bytes: int = Field(65536, ge=4096, description="Of a WebSocket message.")
 
 

@@ -197,6 +197,7 @@ class Daemon:
             limits=SessionLimits(
                 max_message_bytes=limits.max_message_bytes,
                 max_input_chars=limits.max_input_chars,
+                max_speech_chars=limits.max_speech_chars,
                 max_speeches=limits.max_speeches,
             ),
         )

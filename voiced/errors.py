@@ -8,6 +8,7 @@
     │   ├── TextTooLong                           text_too_long
     │   ├── FormatNotSupported                    format_not_supported
     │   ├── LanguageNotSupported                  language_not_supported
+    │   ├── SpeechClosed                          speech_closed
     │   ├── InvalidFormat                         invalid_format      not a command at all
     │   ├── IdReuse                               id_reuse
     │   ├── UnknownCommand                        unknown_command
@@ -80,6 +81,10 @@ class FormatNotSupported(RequestError):
 
 class LanguageNotSupported(RequestError):
     code = "language_not_supported"
+
+
+class SpeechClosed(RequestError):
+    code = "speech_closed"
 
 
 class InvalidFormat(RequestError):

@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from voiced.errors import FormatNotSupported, RequestError
+from voiced.errors import FormatNotSupported, RequestError, TextTooLong
 from voiced.speech import AudioFormat, Notice, Voice
+from voiced.text import SpeechText
 
 
 def _as_text(value: object) -> str:
@@ -27,6 +28,12 @@ def _as_text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("Input should be a valid string")  # noqa: TRY004  # pydantic wants it
     return value
+
+
+def _as_input(value: object) -> str:
+    if not (text := _as_text(value)):
+        raise ValueError("It is empty; give at least one character")
+    return text
 
 
 def _as_voice_id(value: object) -> object:
@@ -46,11 +53,14 @@ def _as_format(value: object) -> AudioFormat:
         ) from None
 
 
+AnyText = Annotated[str, PlainValidator(_as_text), WithJsonSchema({"type": "string"})]
+"""Text of a client, with whatever code points it has."""
+
 _NAMES = ("model", "voice", "language")
 
 
-class OpenAISpeechRequest(BaseModel):
-    """A request to speak, as `POST /v1/audio/speech` and the WebSocket's `speak` carry it.
+class SpeechRequest(BaseModel):
+    """All of a request to speak but its text, which may come later.
 
     Unknown fields are ignored and a null counts as absent: clients send many of both.
     Whether the model, the voice and the options exist is the manager's to say.
@@ -59,9 +69,6 @@ class OpenAISpeechRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     model: str | None = Field(None, description="Public model name, backend id, or `auto`.")
-    input: Annotated[str, PlainValidator(_as_text), WithJsonSchema({"type": "string"})] = Field(
-        description="The text to speak."
-    )
     voice: Annotated[
         str | None,
         BeforeValidator(_as_voice_id),
@@ -101,6 +108,22 @@ class OpenAISpeechRequest(BaseModel):
             if value is not None and not (key in _NAMES and value == "")
         }
 
+    def text(self) -> SpeechText:
+        """Return the text to be spoken: here one that has not begun."""
+        return SpeechText()
+
+
+class OpenAISpeechRequest(SpeechRequest):
+    """A request to speak, as `POST /v1/audio/speech` and the WebSocket's `speak` carry it."""
+
+    input: Annotated[
+        str, PlainValidator(_as_input), WithJsonSchema({"type": "string", "minLength": 1})
+    ] = Field(description="The text to speak.")
+
+    def text(self) -> SpeechText:
+        """Return the whole text."""
+        return SpeechText.whole(self.input)
+
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -117,6 +140,19 @@ def parse(model: type[Model], data: object, *, error: type[RequestError] = Reque
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise error(f"{where or 'request'}: {message}.", param=where or None) from None
+
+
+def check_length(characters: int, *, limit: int, param: str) -> None:
+    """Refuse a text of more code points than `limit`, before anything is done with it.
+
+    Raises:
+        TextTooLong: it is.
+    """
+    if characters > limit:
+        raise TextTooLong(
+            f"The {param} has {characters} characters, the limit is {limit}; send it in parts.",
+            param=param,
+        )
 
 
 class BackendState(StrEnum):
@@ -161,7 +197,8 @@ class ModelVoice:
 class Plan:
     """A request whose names were looked up; the backends are tried in order."""
 
-    request: OpenAISpeechRequest
+    request: SpeechRequest
+    text: SpeechText
     model: str
     backend_ids: tuple[str, ...]
     response_format: AudioFormat

@@ -166,4 +166,12 @@ class Notice:
     message: str
 
 
-SpeechEvent = SpeechStart | SegmentStart | AudioFrame | Notice
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """All text before a flush has been spoken, up to `position`."""
+
+    number: int  # the flush's
+    position: int
+
+
+SpeechEvent = SpeechStart | SegmentStart | AudioFrame | Notice | Flushed

@@ -18,16 +18,18 @@ from voiced.protocol.session import (
     SessionLimits,
 )
 from voiced.protocol.speeches import Start, Stop
-from voiced.request import BackendState, ModelInfo, ModelVoice, OpenAISpeechRequest, Plan
+from voiced.request import BackendState, ModelInfo, ModelVoice, Plan, SpeechRequest
 from voiced.speech import (
     AudioFormat,
     AudioFrame,
+    Flushed,
     Notice,
     Priority,
     SegmentStart,
     SpeechStart,
     Voice,
 )
+from voiced.text import SpeechText
 
 TOKEN = "right"
 RATE = 24000
@@ -37,12 +39,12 @@ class Planner:
     """Plans everything but the voice `nobody`."""
 
     def plan(
-        self, request: OpenAISpeechRequest, *, default_format: AudioFormat, sample_rate: int
+        self, request: SpeechRequest, *, default_format: AudioFormat, sample_rate: int
     ) -> Plan:
         if request.voice == "nobody":
             raise VoiceNotFound("There is no voice 'nobody'.", param="voice")
         response_format = request.response_format or default_format
-        return Plan(request, "auto", ("fake",), response_format, sample_rate)
+        return Plan(request, request.text(), "auto", ("fake",), response_format, sample_rate)
 
     def models(self) -> list[ModelInfo]:
         return [
@@ -154,10 +156,15 @@ def test_a_close_ends_what_is_spoken(message: str | bytes) -> None:
 
 def test_no_token_in_time_closes() -> None:
     client = Client(is_authenticated=False)
-    (action,) = client.session.auth_timed_out()
+    assert client.session.due_at() == client.time + 10
+    client.time += 9.9
+    assert client.session.wake() == []
+    client.time += 0.1
+    (action,) = client.session.wake()
     assert isinstance(action, Close)
     assert action.code == 4408
-    assert Client().session.auth_timed_out() == []
+    assert client.session.due_at() is None
+    assert Client().session.due_at() is None
 
 
 # --------------------------------------------------------------------------------- envelope
@@ -568,3 +575,149 @@ def test_voices_are_looked_up_by_the_owner() -> None:
             }
         ]
     }
+
+
+# ------------------------------------------------------------------------- incremental text
+
+
+def opened(client: Client, **fields: Any) -> SpeechText:
+    """Open speech 1 and return its text."""
+    (action,) = client.send({"id": 1, "type": "speech/open", **fields})
+    assert isinstance(action, Start)
+    assert client.texts()[0]["result"] == {"speech": 1}
+    return action.plan.text
+
+
+def test_text_comes_piece_by_piece() -> None:
+    client = Client()
+    text = opened(client, max_delay_ms=500)
+    assert text.max_delay_s == 0.5
+    client.send({"id": 2, "type": "speech/text", "speech": 1, "text": "One "})
+    client.send({"id": 3, "type": "speech/flush", "speech": 1})
+    client.send(
+        {"id": 4, "type": "speech/text", "speech": 1, "text": ""},
+        {"id": 5, "type": "speech/text", "speech": 1, "text": "\ud83d", "quiet": True},
+    )
+    client.send({"id": 6, "type": "speech/flush", "speech": 1})
+    assert not text.is_ended
+    client.send({"id": 7, "type": "speech/end", "speech": 1})
+    assert (text.read(0, 5), text.is_ended) == ("One \ud83d", True)
+    assert [(reply["id"], reply["result"]) for reply in client.texts()] == [
+        (2, None),
+        (3, {"flush": 1}),
+        (4, None),
+        (6, {"flush": 2}),
+        (7, None),
+    ]
+    client.session.deliver(1, Flushed(1, 4711))
+    assert client.texts()[0]["event"] == {
+        "type": "flushed",
+        "data": {"flush": 1, "position": 4711},
+    }
+
+
+@pytest.mark.parametrize("kind", ["speech/text", "speech/flush", "speech/end"])
+def test_a_speech_that_takes_no_text_is_closed(kind: str) -> None:
+    client = Client()
+    client.speak(1)  # its text is whole
+    client.send({"id": 2, "type": "speech/open"})
+    client.send({"id": 3, "type": "speech/open"})
+    client.send({"id": 4, "type": "speech/end", "speech": 2})
+    client.send({"id": 5, "type": "speech/cancel", "speech": 3})
+    client.texts()
+    for command_id, speech in enumerate((1, 2, 3, 99), 6):
+        client.send({"id": command_id, "type": kind, "speech": speech, "text": "x"})
+    replies = client.texts()
+    assert codes(replies) == ["speech_closed"] * 4
+    assert replies[0]["error"]["param"] == "speech"
+
+
+def test_too_much_text_is_refused_and_the_speech_lives_on() -> None:
+    client = Client(max_input_chars=5, max_speech_chars=8)
+    text = opened(client)
+    for command_id, part in enumerate(("x" * 6, "x" * 5, "y" * 4, "y" * 3), 2):
+        client.send({"id": command_id, "type": "speech/text", "speech": 1, "text": part})
+    replies = client.texts()
+    assert [reply["success"] for reply in replies] == [False, True, False, True]
+    assert codes(replies) == ["text_too_long"] * 2
+    assert text.read(0, 8) == "xxxxxyyy"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"text": 5}, "text"),
+        ({}, "text"),
+        ({"text": "x", "speech": "1"}, "speech"),
+        ({"text": "x", "speech": None}, "speech"),
+    ],
+)
+def test_wrong_text_is_told(fields: dict[str, Any], param: str) -> None:
+    client = Client()
+    opened(client)
+    client.send({"id": 2, "type": "speech/text", "speech": 1, **fields})
+    (reply,) = client.texts()
+    assert (reply["error"]["code"], reply["error"]["param"]) == ("invalid_request", param)
+
+
+@pytest.mark.parametrize("delay", [-1, 5001, 1.5, "100"])
+def test_a_delay_has_bounds(delay: object) -> None:
+    client = Client()
+    client.send({"id": 1, "type": "speech/open", "max_delay_ms": delay})
+    assert client.texts()[0]["error"]["param"] == "max_delay_ms"
+
+
+def test_flushes_that_wait_are_bounded() -> None:
+    client = Client()
+    opened(client)
+    for command_id in range(2, 300):
+        client.send({"id": command_id, "type": "speech/flush", "speech": 1, "quiet": True})
+    refused = codes(client.texts())
+    assert set(refused) == {"overloaded"}
+    assert len(refused) == 298 - 256
+
+
+def test_a_speech_without_text_for_too_long_ends() -> None:
+    client = Client(idle_text_ms=1000)
+    opened(client)
+    client.speak(2)  # waits behind it
+    client.texts()
+    assert client.session.due_at() == client.time + 1
+    client.time += 0.9
+    client.send({"id": 3, "type": "speech/text", "speech": 1, "text": ""})  # keeps it open
+    client.send({"id": 4, "type": "speech/flush", "speech": 1})  # does not
+    client.time += 0.9
+    assert client.session.wake() == []
+    client.texts()
+    client.time += 0.2
+    stop, start = client.session.wake()
+    assert stop == Stop(1)
+    assert isinstance(start, Start)
+    assert start.speech == 2
+    (end,) = client.texts()
+    assert end["event"]["data"]["reason"] == "timeout"
+    assert end["event"]["data"]["error"]["code"] == "timeout"
+    assert client.session.due_at() is None
+
+
+def test_a_speech_with_all_its_text_has_all_the_time() -> None:
+    client = Client(idle_text_ms=1000)
+    opened(client)
+    client.send({"id": 2, "type": "speech/end", "speech": 1})
+    client.time += 100
+    assert client.session.due_at() is None
+    assert client.session.wake() == []
+
+
+def test_a_cancel_splits_all_the_text_so_far() -> None:
+    client = Client()
+    opened(client)
+    client.send({"id": 2, "type": "speech/text", "speech": 1, "text": "One. "})
+    client.session.deliver(1, start())
+    client.session.deliver(1, SegmentStart(0, 0, 4, 0))
+    client.session.deliver(1, frame(2400))
+    client.send({"id": 3, "type": "speech/text", "speech": 1, "text": "Two"})
+    list(client.received())
+    client.send({"id": 4, "type": "speech/cancel", "speech": 1, "played_ms": 60_000})
+    result = client.texts()[-1]["result"]
+    assert result["text_spoken"] + result["text_remaining"] == "One. Two"

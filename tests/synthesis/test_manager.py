@@ -15,7 +15,6 @@ from voiced.errors import (
     InvalidOption,
     LanguageNotSupported,
     ModelNotFound,
-    RequestError,
     TextTooLong,
     VoiceNotFound,
 )
@@ -233,7 +232,6 @@ async def test_what_is_wrong_is_refused_before_anything_begins() -> None:
     async with running_manager({"good": scripted()}, defaults=defaults) as manager:
         await manager.get_backend("good")
         for fields, kind, param in (
-            ({"text": ""}, RequestError, "input"),
             ({"text": "x" * 11}, TextTooLong, "input"),
             ({"text": "x", "voice": "zwai"}, VoiceNotFound, "voice"),
             ({"text": "x", "language": "fr"}, LanguageNotSupported, "language"),

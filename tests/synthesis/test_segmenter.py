@@ -75,6 +75,8 @@ def test_one_sentence_stays_whole(text: str) -> None:
         ("What?! No!!! Oh…", ["What?!", "No!!!", "Oh…"]),
         ("Это всё. Да?", ["Это всё.", "Да?"]),
         ("قال نعم. ثم ذهب.", ["قال نعم.", "ثم ذهب."]),
+        ("ماذا؟ لا شيء.", ["ماذا؟", "لا شيء."]),
+        ("यह घर है। वह पेड़ है।", ["यह घर है।", "वह पेड़ है।"]),
     ],
 )
 def test_sentences_end(text: str, expected: list[str]) -> None:

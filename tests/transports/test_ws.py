@@ -381,3 +381,79 @@ async def test_a_session_has_a_limit_of_speeches(limit: int) -> None:
         results = [reply for reply in replies if reply["type"] == "result"]
         assert [reply["success"] for reply in results] == [True] * limit + [False]
         assert results[-1]["error"]["code"] == "too_many_speeches"
+
+
+# ------------------------------------------------------------------------- incremental text
+
+REPLY = "Good morning, everyone. It is 7.30 a.m. and 19.5 °C — Dr. Ño says: “Up, up!” 今日は。 End"
+
+
+async def hear(connection: ClientConnection, speech: int) -> tuple[bytes, list[dict[str, Any]]]:
+    """Return the audio of a speech, and its events."""
+    audio, events = b"", []
+    while True:
+        message = await asyncio.wait_for(connection.recv(), 5)
+        if isinstance(message, bytes):
+            *_, payload = messages.parse_frame(message)
+            audio += payload
+            continue
+        content = json.loads(message)
+        assert content.get("success") is not False, content
+        if content["type"] == "event" and content["id"] == speech:
+            events.append(content["event"])
+            if events[-1]["type"] == "speech-end":
+                return audio, events
+
+
+@pytest.mark.parametrize("size", [1, 7])
+async def test_text_in_pieces_sounds_as_it_does_whole(parts: Parts, size: int) -> None:
+    async with connect(parts.url) as connection:
+        await say(connection, {"id": 1, "type": "speak", "input": REPLY})
+        whole, expected = await hear(connection, 1)
+        await say(connection, {"id": 2, "type": "speech/open"})
+        pieces = [REPLY[at : at + size] for at in range(0, len(REPLY), size)]
+        for command_id, text in enumerate(pieces, 3):
+            await say(
+                connection,
+                {"id": command_id, "type": "speech/text", "speech": 2, "text": text, "quiet": True},
+            )
+        await say(connection, {"id": 1000, "type": "speech/end", "speech": 2})
+        audio, events = await hear(connection, 2)
+    assert audio == whole
+    assert [e for e in events if e["type"] == "segment"] == [
+        e for e in expected if e["type"] == "segment"
+    ]
+
+
+async def test_a_clause_is_heard_before_the_text_has_ended(parts: Parts) -> None:
+    async with connect(parts.url) as connection:
+        await receive(connection)
+        await say(connection, {"id": 1, "type": "speech/open", "max_delay_ms": 0})
+        await say(
+            connection,
+            {"id": 2, "type": "speech/text", "speech": 1, "text": "Good morning, every"},
+        )
+        async with asyncio.timeout(5):
+            while not isinstance(await connection.recv(), bytes):
+                pass
+        await say(connection, {"id": 3, "type": "speech/flush", "speech": 1})
+        kinds = []
+        while "flushed" not in kinds:
+            content = await receive(connection)
+            kinds.append(content["event"]["type"] if content["type"] == "event" else "result")
+        assert kinds == ["result", "segment", "flushed"]
+
+
+async def test_text_that_stops_is_spoken_and_then_the_speech_ends() -> None:
+    limits = SessionLimits(idle_text_ms=300)
+    async with (
+        running_parts({"good": scripted()}, limits=limits) as parts,
+        connect(parts.url) as connection,
+    ):
+        await receive(connection)
+        await say(connection, {"id": 1, "type": "speech/open", "max_delay_ms": 50})
+        await say(connection, {"id": 2, "type": "speech/text", "speech": 1, "text": "And th"})
+        audio, events = await hear(connection, 1)
+        assert audio
+        assert events[-1]["data"]["reason"] == "timeout"
+        assert parts.manager.speaking == 0

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from voiced.errors import VoicedError
-from voiced.request import OpenAISpeechRequest
+from voiced.request import AnyText, OpenAISpeechRequest, SpeechRequest
 from voiced.speech import OPENAI_RATE, SAMPLE_RATES, AudioFormat, AudioFrame
+from voiced.text import SpeechText
 
 PROTOCOL_VERSION = 1
 SUBPROTOCOL = "voiced.v1"
@@ -46,8 +47,8 @@ def _known_rate(value: object) -> int:
     return value
 
 
-class SpeakCommand(OpenAISpeechRequest):
-    """`speak`: a request, with what only a session can ask for."""
+class SessionFields(BaseModel):
+    """What only a session can ask for, beside the fields of a request."""
 
     marks: Literal["none", "segment", "word"] = "none"
     mode: Literal["queue", "replace", "parallel"] = "queue"
@@ -56,10 +57,35 @@ class SpeakCommand(OpenAISpeechRequest):
     sample_rate: Annotated[int, PlainValidator(_known_rate)] = OPENAI_RATE
 
 
-class CancelCommand(Command):
-    """`speech/cancel`: stop one speech; `played_ms` is what was heard of it."""
+class SpeakCommand(SessionFields, OpenAISpeechRequest):
+    """`speak`: a request and its text."""
+
+
+class OpenCommand(SessionFields, SpeechRequest):
+    """`speech/open`: a request whose text comes piece by piece."""
+
+    max_delay_ms: int = Field(3000, ge=0, le=5000)
+
+    def text(self) -> SpeechText:
+        """Return the text that is to grow."""
+        return SpeechText(max_delay_s=self.max_delay_ms / 1000)
+
+
+class SpeechCommand(Command):
+    """`speech/flush`, `speech/end`: what is about one speech."""
 
     speech: int
+
+
+class TextCommand(SpeechCommand):
+    """`speech/text`: more of its text."""
+
+    text: AnyText
+
+
+class CancelCommand(SpeechCommand):
+    """`speech/cancel`: stop one speech; `played_ms` is what was heard of it."""
+
     played_ms: float | None = Field(None, ge=0, allow_inf_nan=False)
 
 

@@ -1,9 +1,9 @@
 """A WebSocket session of `voiced.v1`, without I/O.
 
 The owner feeds `receive` with each message and does the actions that it returns; it feeds
-`deliver` and `finish` with what speeches give; and it sends what `pop` returns, one message at a
-time, whenever there is something. Nothing here waits, reads a clock of its own or touches a
-socket, so every path can be tested in an instant.
+`deliver` and `finish` with what speeches give; it sends what `pop` returns, one message at a
+time, whenever there is something; and it calls `wake` when it is `due_at`. Nothing here waits,
+has a clock of its own or touches a socket, so every path can be tested in an instant.
 
     state    what happens            next
     -------  ----------------------  -------
@@ -11,7 +11,7 @@ socket, so every path can be tested in an instant.
     NEW      open()                  AUTH     sends auth_required
     AUTH     auth, right token       READY    sends auth_ok
     AUTH     anything else           CLOSED   sends auth_invalid, closes 4401
-    AUTH     auth_timed_out()        CLOSED   closes 4408
+    AUTH     no auth in time         CLOSED   closes 4408
     READY    a command, or an array  READY    each gets one result
     READY    errors without end      CLOSED   closes 4429
     any      not JSON                CLOSED   closes 4400
@@ -21,15 +21,18 @@ socket, so every path can be tested in an instant.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from typing import Any, Protocol
 
 from voiced.errors import (
+    BusyError,
     IdReuse,
     InvalidFormat,
     NotSupported,
     ShuttingDown,
+    SpeechTimeout,
+    TextTooLong,
     UnknownCommand,
     VoicedError,
 )
@@ -39,14 +42,25 @@ from voiced.protocol.messages import (
     PROTOCOL_VERSION,
     CancelCommand,
     ListVoicesCommand,
+    OpenCommand,
     SpeakCommand,
+    SpeechCommand,
+    TextCommand,
 )
 from voiced.protocol.speeches import Speeches, Start, Stop
-from voiced.request import ModelInfo, ModelVoice, OpenAISpeechRequest, Plan, parse
+from voiced.request import ModelInfo, ModelVoice, Plan, SpeechRequest, check_length, parse
 from voiced.speech import AudioFormat, EndReason, Priority, SpeechEvent
 
 _ERRORS_AT_ONCE = 200  # failed commands before a session counts as a flood
 _ERRORS_PER_S = 20
+_FLUSHES = 256  # that may wait for the text before them to be spoken
+_TOLD_LIMITS = (
+    "max_message_bytes",
+    "max_input_chars",
+    "max_speech_chars",
+    "max_speeches",
+    "idle_text_ms",
+)
 
 
 class CloseCode(IntEnum):
@@ -92,7 +106,7 @@ class Planner(Protocol):
     """What a session needs to know of the manager."""
 
     def plan(
-        self, request: OpenAISpeechRequest, *, default_format: AudioFormat, sample_rate: int
+        self, request: SpeechRequest, *, default_format: AudioFormat, sample_rate: int
     ) -> Plan:
         """Look up who speaks a request, or raise why nobody does."""
         ...
@@ -107,9 +121,11 @@ class SessionLimits:
     """What one session may ask for."""
 
     max_message_bytes: int = 65536
-    max_input_chars: int = 32768
+    max_input_chars: int = 32768  # of a text, or a part of one
+    max_speech_chars: int = 1_000_000  # of all parts together
     max_speeches: int = 8
-    idle_text_ms: int = 60000
+    idle_text_ms: int = 60000  # without text, for a speech that is open for it
+    auth_s: float = 10  # for the token
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +161,7 @@ class Session:
         """Begin in state NEW; `now` is a clock in seconds."""
         self.name = greeting.session
         self._greeting = greeting
+        self._limits = greeting.limits
         self._planner = planner
         self._is_token_right = is_token_right
         self._now = now
@@ -152,8 +169,8 @@ class Session:
         self._last_id = 0
         self._is_draining = False
         self._patience = float(_ERRORS_AT_ONCE)
-        self._patience_at = now()
-        self._speeches = Speeches(limit=greeting.limits.max_speeches, now=now)
+        self._patience_at = self._began_at = now()
+        self._speeches = Speeches(limit=self._limits.max_speeches, now=now)
         self._outbox = self._speeches.outbox
         self.has_room = self._speeches.has_room
         self.pop = self._speeches.pop
@@ -162,6 +179,10 @@ class Session:
             "models/list": self._list_models,
             "voices/list": self._list_voices,
             "speak": self._speak,
+            "speech/open": self._open,
+            "speech/text": self._text,
+            "speech/flush": self._flush,
+            "speech/end": self._end_text,
             "speech/cancel": self._cancel,
             "clear": self._clear,
             "supported_features": self._acknowledge,
@@ -178,11 +199,27 @@ class Session:
             self._state = _State.AUTH
             self._put({"type": "auth_required", **self._versions()})
 
-    def auth_timed_out(self) -> list[Action]:
-        """The owner's clock says that no token came in time."""
-        if self._state is not _State.AUTH:
-            return []
-        return self._close(CloseCode.AUTH_TIMEOUT, "no auth in time")
+    def due_at(self) -> float | None:
+        """Return when `wake` must be called next, unless something else happens before."""
+        if self._state is _State.AUTH:
+            return self._began_at + self._limits.auth_s
+        return min(self._text_due_at().values(), default=None)
+
+    def wake(self) -> list[Action]:
+        """Do what is due."""
+        now = self._now()
+        if self._state is _State.AUTH and now >= self._began_at + self._limits.auth_s:
+            return self._close(CloseCode.AUTH_TIMEOUT, "no auth in time")
+        idle = [speech for speech, due in self._text_due_at().items() if now >= due]
+        silent_s = self._limits.idle_text_ms / 1000
+        error = SpeechTimeout(
+            f"No text came for {silent_s:g} s; end a speech, or send empty text to keep it open."
+        )
+        stops = self._speeches.end_early(idle, EndReason.TIMEOUT, error)
+        return [*stops, *self._speeches.start_next()]
+
+    def _text_due_at(self) -> dict[int, float]:
+        return self._speeches.text_due_at(self._limits.idle_text_ms / 1000)
 
     def receive(self, message: str | bytes) -> Iterator[list[Action]]:
         """Take a message from the client; yield what is to be done, for each command in it.
@@ -251,7 +288,7 @@ class Session:
         is_right = isinstance(token, str) and self._is_token_right(token)
         if fields.get("type") == "auth" and is_right:
             self._greet()
-            return [Authenticated(self._greeting.limits.max_message_bytes)]
+            return [Authenticated(self._limits.max_message_bytes)]
         self._put({"type": "auth_invalid", "message": "The access token is missing or wrong."})
         return self._close(CloseCode.UNAUTHORIZED, "unauthorized")
 
@@ -263,9 +300,9 @@ class Session:
                 **self._versions(),
                 "session": self._greeting.session,
                 "server": {"id": self._greeting.server_id, "name": self._greeting.server_name},
-                "features": [],
+                "features": ["incremental"],
                 "defaults": self._greeting.defaults,
-                "limits": asdict(self._greeting.limits),
+                "limits": {name: getattr(self._limits, name) for name in _TOLD_LIMITS},
             }
         )
 
@@ -313,9 +350,17 @@ class Session:
         return [ListVoices(command_id, wanted.model, wanted.language, _is_quiet(fields))]
 
     def _speak(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        return self._admit(command_id, fields, SpeakCommand)
+
+    def _open(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        return self._admit(command_id, fields, OpenCommand)
+
+    def _admit(
+        self, command_id: int, fields: dict[str, Any], kind: type[SpeakCommand | OpenCommand]
+    ) -> list[Action]:
         if self._is_draining:
             raise ShuttingDown("The daemon is stopping; connect again in a moment.")
-        command = parse(SpeakCommand, fields)
+        command = parse(kind, fields)
         if command.marks != "none":
             raise NotSupported("This version sends no marks; leave them out.", param="marks")
         if command.window_ms is not None:
@@ -333,6 +378,32 @@ class Session:
         )
         self._succeed(command_id, {"speech": command_id}, is_quiet=_is_quiet(fields))
         return [*actions, *self._speeches.start_next()]
+
+    def _text(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        command = parse(TextCommand, fields)
+        speech = self._speeches.growing(command.speech)
+        check_length(len(command.text), limit=self._limits.max_input_chars, param="text")
+        if len(speech.plan.text) + len(command.text) > self._limits.max_speech_chars:
+            raise TextTooLong(
+                f"The speech would have more than {self._limits.max_speech_chars} characters; "
+                "end it and open another one.",
+                param="text",
+            )
+        self._speeches.append(speech, command.text)
+        self._succeed(command_id, None, is_quiet=_is_quiet(fields))
+        return []
+
+    def _flush(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        text = self._speeches.growing(parse(SpeechCommand, fields).speech).plan.text
+        if text.flushes_waiting >= _FLUSHES:
+            raise BusyError(f"{_FLUSHES} flushes wait to be done; wait for their events.")
+        self._succeed(command_id, {"flush": text.flush()}, is_quiet=_is_quiet(fields))
+        return []
+
+    def _end_text(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        self._speeches.growing(parse(SpeechCommand, fields).speech).plan.text.end()
+        self._succeed(command_id, None, is_quiet=_is_quiet(fields))
+        return []
 
     def _cancel(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
         command = parse(CancelCommand, fields)

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from voiced.errors import TooManySpeeches, VoicedError
+from voiced.errors import SpeechClosed, TooManySpeeches, VoicedError
 from voiced.protocol import messages
 from voiced.protocol.outbox import Outbox, Outgoing
 from voiced.request import Plan
 from voiced.speech import (
     AudioFrame,
     EndReason,
+    Flushed,
     Notice,
     Priority,
     SegmentStart,
@@ -56,6 +57,7 @@ class Speech:
     is_parallel: bool
     priority: Priority
     opened_at: float
+    last_text_at: float
     is_started: bool = False
     is_finished: bool = False  # all of it is in the outbox
     samples: int = 0  # delivered
@@ -65,7 +67,7 @@ class Speech:
 
     def heard(self, played_ms: float) -> dict[str, Any]:
         """Split the text at what was heard, by the segments' positions: an estimate."""
-        text = self.plan.request.input
+        text = self.plan.text.read(0, len(self.plan.text))
         played = min(played_ms * self.plan.sample_rate / 1000, self.sent)
         cut = 0
         following = [*(segment.position for segment in self.segments[1:]), self._last_end()]
@@ -117,7 +119,35 @@ class Speeches:
             raise TooManySpeeches(
                 f"A session has at most {self._limit} speeches; cancel one or wait for its end."
             )
-        self._open[speech_id] = Speech(speech_id, plan, is_parallel, priority, self._now())
+        now = self._now()
+        self._open[speech_id] = Speech(speech_id, plan, is_parallel, priority, now, now)
+
+    def growing(self, speech_id: int) -> Speech:
+        """Return a speech whose text may still grow.
+
+        Raises:
+            SpeechClosed: there is none, or its text has ended.
+        """
+        speech = self._open.get(speech_id)
+        if speech is None or speech.plan.text.is_ended:
+            raise SpeechClosed(
+                f"The speech {speech_id} takes no text: it has ended, or never was open.",
+                param="speech",
+            )
+        return speech
+
+    def append(self, speech: Speech, text: str) -> None:
+        """Let the text of a speech grow."""
+        speech.last_text_at = self._now()
+        speech.plan.text.append(text, at=speech.last_text_at)
+
+    def text_due_at(self, idle_s: float) -> dict[int, float]:
+        """Return when text must come at last, for each speech whose text has not ended."""
+        return {
+            speech.id: speech.last_text_at + idle_s
+            for speech in self._open.values()
+            if not speech.plan.text.is_ended
+        }
 
     def start_next(self) -> list[Start]:
         """Start what need not wait: a parallel speech, or one with all earlier ones finished."""
@@ -130,14 +160,17 @@ class Speeches:
             is_free = is_free and speech.is_finished
         return started
 
-    def end_early(self, speech_ids: list[int], reason: EndReason) -> list[Stop]:
+    def end_early(
+        self, speech_ids: list[int], reason: EndReason, error: VoicedError | None = None
+    ) -> list[Stop]:
         """End speeches now. After its end nothing of a speech is sent: a cancel is a fence."""
         stopped = []
         for speech_id in speech_ids:
             speech = self._open.pop(speech_id)
             self.outbox.drop(speech_id)
-            end = messages.event(speech_id, "speech-end", _end(speech, reason, speech.sent))
-            self.outbox.put_control(messages.encode(end))
+            end = _end(speech, reason, speech.sent, error)
+            message = messages.event(speech_id, "speech-end", end)
+            self.outbox.put_control(messages.encode(message))
             if speech.is_started and not speech.is_finished:
                 stopped.append(Stop(speech_id))
         return stopped
@@ -163,6 +196,8 @@ class Speeches:
                 self._put_event(speech, "segment", data)
             case Notice():
                 self._put_event(speech, "notice", asdict(event))
+            case Flushed(number, position):
+                self._put_event(speech, "flushed", {"flush": number, "position": position})
 
     def finish(self, speech_id: int, error: VoicedError | None) -> list[Start]:
         """Take the end of a started speech: complete, or failed with `error`."""
@@ -172,9 +207,7 @@ class Speeches:
         speech.is_finished = True
         reason = EndReason.FAILED if error else EndReason.COMPLETE
         # The end waits behind the audio, so by then all that was delivered is sent.
-        data = _end(speech, reason, speech.samples)
-        if error is not None:
-            data["error"] = error.as_dict()
+        data = _end(speech, reason, speech.samples, error)
         self._put_event(speech, "speech-end", data, is_end=True)
         return self.start_next()
 
@@ -212,10 +245,13 @@ class Speeches:
         self.outbox.put_audio(Outgoing(text, speech.id, is_end=is_end))
 
 
-def _end(speech: Speech, reason: EndReason, samples: int) -> dict[str, Any]:
-    return {
+def _end(
+    speech: Speech, reason: EndReason, samples: int, error: VoicedError | None
+) -> dict[str, Any]:
+    data = {
         "reason": reason,
         "audio_ms": round(samples * 1000 / speech.plan.sample_rate),
         "samples": samples,
         "first_audio_ms": speech.first_audio_ms,
     }
+    return data if error is None else data | {"error": error.as_dict()}

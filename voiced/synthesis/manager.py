@@ -26,10 +26,9 @@ from voiced.errors import (
     InvalidOption,
     ModelNotFound,
     RequestError,
-    TextTooLong,
     VoicedError,
 )
-from voiced.request import ModelInfo, ModelVoice, OpenAISpeechRequest, Plan
+from voiced.request import ModelInfo, ModelVoice, Plan, SpeechRequest, check_length
 from voiced.speech import (
     OPENAI_RATE,
     AudioFormat,
@@ -48,7 +47,7 @@ from voiced.synthesis.segmenter import FirstSegment
 
 log = logging.getLogger(__name__)
 
-_NOTHING_ASKED = OpenAISpeechRequest(input="-")
+_NOTHING_ASKED = SpeechRequest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class SpeechReport:
 
     label: str
     model: str
-    characters: int
+    characters: int = 0
     backend: str = ""
     voice: str = ""
     samples: int = 0
@@ -233,7 +232,7 @@ class TTSBackendManager:
 
     def plan(
         self,
-        request: OpenAISpeechRequest,
+        request: SpeechRequest,
         *,
         default_format: AudioFormat,
         sample_rate: int,
@@ -245,14 +244,8 @@ class TTSBackendManager:
             RequestError: the request is wrong.
             BackendUnavailable: nothing can speak it, or not the one that `strict` insists on.
         """
-        if not request.input:
-            raise RequestError("The input is empty; give at least one character.", param="input")
-        if len(request.input) > self.defaults.max_input_chars:
-            raise TextTooLong(
-                f"The input has {len(request.input)} characters, the limit is "
-                f"{self.defaults.max_input_chars}; send it in parts.",
-                param="input",
-            )
+        text = request.text()
+        check_length(len(text), limit=self.defaults.max_input_chars, param="input")
         model = request.model or self.defaults.model
         wanted = self._backend_id(model)
         kind = self._pool.kind(wanted)
@@ -266,6 +259,7 @@ class TTSBackendManager:
             raise self._pool.problem(wanted) or BackendUnavailable("No backend is available.")
         plan = Plan(
             request=request,
+            text=text,
             model=model,
             backend_ids=usable,
             response_format=request.response_format or default_format,
@@ -290,12 +284,12 @@ class TTSBackendManager:
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        report = SpeechReport(label, plan.model, len(plan.request.input))
+        report = SpeechReport(label, plan.model)
         self._speaking += 1
         try:
-            plan, cast = await self._cast(plan, priority=priority, due=began)
+            plan, cast = await self._cast(plan, priority=priority)
             with self._pool.using(cast.backend_id):
-                async with aclosing(speak(plan.request.input, cast)) as events:
+                async with aclosing(speak(plan.text, cast)) as events:
                     async for event in events:
                         report.note(event, (loop.time() - began) * 1000)
                         yield event
@@ -312,10 +306,11 @@ class TTSBackendManager:
             raise BackendError("The backend failed; see the daemon's log.") from error
         finally:
             self._speaking -= 1
+            report.characters = len(plan.text)
             report.total_ms = (loop.time() - began) * 1000
             self._on_report(report)
 
-    async def _cast(self, plan: Plan, *, priority: Priority, due: float) -> tuple[Plan, Cast]:
+    async def _cast(self, plan: Plan, *, priority: Priority) -> tuple[Plan, Cast]:
         """Load the first backend of the plan that can be loaded, and choose its voice."""
         *others, last = plan.backend_ids
         for backend_id, following in zip(others, plan.backend_ids[1:], strict=True):
@@ -343,14 +338,13 @@ class TTSBackendManager:
             language=request.language,
             instructions=request.instructions,
             priority=priority,
-            due=due,
         )
 
     def _voice(
         self,
         backend: TTSBackendBase,
         backend_id: str,
-        request: OpenAISpeechRequest,
+        request: SpeechRequest,
         *,
         is_fallback: bool = False,
     ) -> Voice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from voiced.backends.base import SharedOptions, TTSBackendBase
 from voiced.speech import (
     AudioFormat,
     AudioFrame,
+    Flushed,
     Int16,
     Notice,
     Priority,
@@ -23,12 +25,14 @@ from voiced.speech import (
     SpeechStart,
     Voice,
 )
-from voiced.synthesis.segmenter import FirstSegment, Piece, Segmenter, whole
+from voiced.synthesis.script import Script
+from voiced.synthesis.segmenter import FirstSegment, Piece, Segmenter, Uncut
+from voiced.text import SpeechText
 
 _SENTENCE_PAUSE_MS = 250
 _CLAUSE_PAUSE_MS = 120
-_SENTENCE_SIGNS = ".!?…。！？｡．"
-_CLAUSE_SIGNS = ",;:，、；：—–"
+_SENTENCE_SIGNS = ".!?…。！？｡．؟۔।॥"
+_CLAUSE_SIGNS = ",;:，、；：،؛—–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,61 +51,89 @@ class Cast:
     language: str | None
     instructions: str | None
     priority: Priority
-    due: float
 
 
-async def speak(text: str, cast: Cast) -> AsyncGenerator[SpeechEvent, None]:
+async def speak(text: SpeechText, cast: Cast) -> AsyncGenerator[SpeechEvent, None]:
     """Yield `SpeechStart`, per segment a `SegmentStart` and its frames, and a last frame.
 
-    Nothing comes before there is audio, so that a failure until then leaves no trace. Text
-    without anything to say gives a start, a notice and a last frame without samples.
-    Closing the generator stops the engine.
+    Nothing comes before there is audio, so that a failure until then leaves no trace; but a flush
+    is answered even if there was nothing to say. Text without anything to say gives a start, a
+    notice and a last frame without samples. Closing the generator stops the engine.
     """
-    encoder = _FrameEncoder(cast)
-    pause = silence(cast.options.lead_silence_ms, cast.sample_rate)
+    speaking = _Speaking(cast)
     start: SpeechStart | None = SpeechStart(
         cast.model, cast.backend_id, cast.voice.id, cast.response_format, cast.sample_rate
     )
-    for index, piece in enumerate(_pieces(text, cast)):
-        is_begun = False
-        segment = _segment(index, piece, cast, position=encoder.position)
-        async with aclosing(_samples(segment, cast)) as parts:
-            async for samples in parts:
-                if start is not None:
-                    yield start
-                    start = None
-                if not is_begun:
-                    yield SegmentStart(index, piece.start, piece.end, encoder.position)
-                    is_begun = True
-                    encoder.begin_segment(index)
-                    samples = np.concatenate((pause, samples))  # noqa: PLW2901
-                if frame := encoder.encode(samples):
-                    yield frame
-        if is_begun:
-            pause = _pause_after(piece, cast)
+    async with aclosing(speaking.events(_script(text, cast))) as events:
+        async for event in events:
+            if start is not None:
+                yield start
+                start = None
+            yield event
     if start is not None:
         yield start
-        yield Notice("no_speakable_text", "There is nothing in the text that can be spoken.")
-    elif cast.options.tail_silence_ms:
-        tail = silence(cast.options.tail_silence_ms, cast.sample_rate)
-        if frame := encoder.encode(tail):
-            yield frame
-    yield encoder.finish()
+    for event in speaking.end():
+        yield event
 
 
-def _pieces(text: str, cast: Cast) -> Iterator[Piece]:
+class _Speaking:
+    """One speech under way: its encoder, and what the next segment begins with."""
+
+    def __init__(self, cast: Cast) -> None:
+        self._cast = cast
+        self._encoder = _FrameEncoder(cast)
+        self._index = 0
+        self._due = 0.0  # event loop time at which what was spoken will have been heard
+        self._pause = silence(cast.options.lead_silence_ms, cast.sample_rate)
+
+    async def events(self, script: Script) -> AsyncGenerator[SpeechEvent, None]:
+        """Speak the script to its end."""
+        while (piece := await script.next()) is not None:
+            if isinstance(piece, int):
+                yield Flushed(piece, self._encoder.position)
+                continue
+            async with aclosing(self._speak(piece)) as events:
+                async for event in events:
+                    yield event
+
+    async def _speak(self, piece: Piece) -> AsyncGenerator[SpeechEvent, None]:
+        position = self._encoder.position
+        # Due when the audio before it will have been heard, or at once if that was before now.
+        self._due = max(self._due, asyncio.get_running_loop().time())
+        segment = _segment(self._index, piece, self._cast, due=self._due)
+        async with aclosing(_samples(segment, self._cast)) as parts:
+            async for samples in parts:
+                if self._encoder.position == position:
+                    yield SegmentStart(self._index, piece.start, piece.end, position)
+                    self._encoder.begin_segment(self._index)
+                    samples = np.concatenate((self._pause, samples))  # noqa: PLW2901
+                if frame := self._encoder.encode(samples):
+                    yield frame
+        if self._encoder.position > position:
+            self._index += 1
+            self._due += (self._encoder.position - position) / self._cast.sample_rate
+            self._pause = _pause_after(piece, self._cast)
+
+    def end(self) -> Iterator[SpeechEvent]:
+        """Give what comes after the last segment."""
+        if not self._encoder.position:
+            yield Notice("no_speakable_text", "There is nothing in the text that can be spoken.")
+        else:
+            tail = silence(self._cast.options.tail_silence_ms, self._cast.sample_rate)
+            if tail.size and (frame := self._encoder.encode(tail)):
+                yield frame
+        yield self._encoder.finish()
+
+
+def _script(text: SpeechText, cast: Cast) -> Script:
     sizes = cast.backend.segment_sizes(cast.options)
     if sizes is None:
-        yield from whole(text)
-        return
-    segmenter = Segmenter(sizes, first=cast.options.first_segment or cast.first_segment)
-    segmenter.push(text)
-    segmenter.flush()
-    while piece := segmenter.next_piece():
-        yield piece
+        return Script(text, Uncut())
+    first = cast.options.first_segment or cast.first_segment
+    return Script(text, Segmenter(sizes, first=first))
 
 
-def _segment(index: int, piece: Piece, cast: Cast, *, position: int) -> Segment:
+def _segment(index: int, piece: Piece, cast: Cast, *, due: float) -> Segment:
     slowest, fastest = cast.backend.speeds
     return Segment(
         index=index,
@@ -114,7 +146,7 @@ def _segment(index: int, piece: Piece, cast: Cast, *, position: int) -> Segment:
         options=cast.options,
         instructions=cast.instructions,
         priority=cast.priority,
-        due=cast.due + position / cast.sample_rate,
+        due=due,
     )
 
 

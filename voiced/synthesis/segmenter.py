@@ -5,9 +5,9 @@ into pushes; positions are code points into all that was pushed. It is lazy: `ne
 further than the segment that it returns, so a book costs no more at once than a sentence.
 
 What ends a sentence: `.`, `!`, `?`, an ellipsis, with what closes after it (quotes, brackets),
-before white space; their CJK forms; an empty line. What does not: decimals, times, addresses
-(nothing white follows), titles and initials ("Dr. J. Smith"), the number of a list item, and an
-abbreviation that a small letter follows ("7 a.m. on Tuesday").
+before white space; their forms in other scripts; an empty line. What does not: decimals, times,
+addresses (nothing white follows), titles and initials ("Dr. J. Smith"), the number of a list item,
+and an abbreviation that a small letter follows ("7 a.m. on Tuesday").
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ FirstSegment = Literal["eager", "clause", "sentence"]
 _SHORTEST_CLAUSE = 12  # code points; "Well," alone would sound cut off
 _EAGER = 24  # code points, about 2 s of speech: a first segment ends at the next word
 _LOOKAHEAD = 32  # code points after a mark within which its meaning is decided
-_KEPT_BEHIND = 16_384  # spoken text that is dropped from the front at once
+_KEPT_BEHIND = 4096  # spoken text that is dropped from the front at once
 
-_MARK = re.compile(r"[.!?…,;:。！？｡．，、；：—–\n]")
+_MARK = re.compile(r"[.!?…,;:。！？｡．，、；：؟۔،؛।॥—–\n]")
 _BLANK = re.compile(r"[ \t\r]*")
 _SPACE = re.compile(r"\s")
-_CLOSING = re.compile(r"""[.!?…。！？"'”’»)\]}*_」』）】]*""")
+_NO_SPACE = re.compile(r"\S")
+_CLOSING = re.compile(r"""[.!?…。！？؟"'”’»)\]}*_」』）】]*""")
 _SPEAKABLE = re.compile(r"[^\W_]|[%&@#§°$€£¥¢₹₽₩]")
 _WORD_BEFORE = re.compile(r"[^\s(\[{\"“„«]*$")
 
@@ -85,6 +86,11 @@ class Segmenter:
         """Let all text so far be spoken as it stands."""
         self._flushes.append(self._dropped + len(self._text))
 
+    def waiting_from(self) -> int | None:
+        """Return where the text begins that is in no piece yet, None where there is none."""
+        waiting = _NO_SPACE.search(self._text, self._start)
+        return self._dropped + waiting.start() if waiting else None
+
     def next_piece(self) -> Piece | None:
         """Return the next piece that is decided, None where more text or a flush is needed."""
         while (end := self._find_end()) is not None:
@@ -94,11 +100,7 @@ class Segmenter:
             self._scan = self._heard = end
             if is_speakable:
                 self._first = None
-                text = self._text[start:end]
-                start += len(text) - len(text.lstrip())
-                text = text.strip()
-                start += self._dropped
-                return Piece(text, start, start + len(text))
+                return _piece(self._text[start:end], self._dropped + start)
         return None
 
     def _find_end(self) -> int | None:
@@ -147,9 +149,9 @@ class Segmenter:
             return _Break.SENTENCE, end
         if not text[end].isspace():
             return _Break.NONE, end
-        if sign in ",;:":
+        if sign in ",;:،؛":
             return _Break.CLAUSE, mark.end()
-        if sign in "!?":
+        if sign in "!?؟۔।॥":
             return _Break.SENTENCE, end
         return self._judge_period(mark.start(), end, limit, is_flushed=is_flushed), end
 
@@ -223,12 +225,41 @@ class Segmenter:
             self._clause_end -= count
 
 
-def whole(text: str) -> list[Piece]:
-    """Return all of a text as one piece; none where there is nothing to say."""
-    if not _SPEAKABLE.search(text):
-        return []
-    start = len(text) - len(text.lstrip())
-    return [Piece(text.strip(), start, len(text.rstrip()))]
+class Uncut:
+    """Gives all text up to a flush as one piece: for a document, which only makes sense whole."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._start = 0
+        self._is_flushed = False
+
+    def push(self, text: str) -> None:
+        """Append text."""
+        self._parts.append(text)
+
+    def flush(self) -> None:
+        """Let all text so far be a piece."""
+        self._is_flushed = True
+
+    def waiting_from(self) -> None:
+        """Say that nothing waits: what is not whole is not to be spoken, however late."""
+        return
+
+    def next_piece(self) -> Piece | None:
+        """Return the piece after a flush, None where there is nothing to say."""
+        if not self._is_flushed:
+            return None
+        self._is_flushed = False
+        text, start = "".join(self._parts), self._start
+        self._parts, self._start = [], start + len(text)
+        return _piece(text, start) if _SPEAKABLE.search(text) else None
+
+
+def _piece(text: str, start: int) -> Piece:
+    """Make a piece of a text that stands at `start`."""
+    start += len(text) - len(text.lstrip())
+    text = text.strip()
+    return Piece(text, start, start + len(text))
 
 
 def _is_dotted(word: str) -> bool:

@@ -262,7 +262,7 @@ class HttpDoor:
                     await _write(response, openai.sse_delta(frame.data) if is_sse else frame.data)
             if is_sse:
                 usage = openai.sse_done(
-                    characters=len(plan.request.input), audio_s=samples / start.sample_rate
+                    characters=len(plan.text), audio_s=samples / start.sample_rate
                 )
                 await _write(response, usage)
         except VoicedError as error:

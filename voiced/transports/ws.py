@@ -38,7 +38,6 @@ _library_log.setLevel(logging.CRITICAL)  # it logs every port scan with a traceb
 
 PATH = "/v1/ws"
 _CHECKED = ("Host", "Origin", "Authorization")
-_AUTH_S = 10  # for the client to send its token
 _AUTH_BYTES = 4096  # read at most until then
 _CLOSE_S = 0.5  # for a client to answer our close at shutdown
 _PING_S = 30  # between pings, and for their answer
@@ -180,6 +179,7 @@ class _Client:
         self._has_news = asyncio.Event()  # for the writer: there may be something to send
         self._has_sent = asyncio.Event()  # for all others: something was sent
         self._closing: Close | None = None
+        self._alarm: asyncio.TimerHandle | None = None  # for what the session is due to do
         self._work: dict[int, asyncio.Task[None]] = {}  # by the id of the command
 
     async def run(self, *, is_authenticated: bool) -> None:
@@ -188,12 +188,13 @@ class _Client:
         self.session.open(is_authenticated=is_authenticated)
         self._has_news.set()
         writer = asyncio.create_task(self._write(), name=f"write {self.session.name}")
-        auth_timer = self._loop.call_later(_AUTH_S, lambda: self._do(self.session.auth_timed_out()))
+        self._arm()
         try:
             with suppress(ConnectionClosed):
                 await self._read()
         finally:
-            auth_timer.cancel()
+            if self._alarm is not None:
+                self._alarm.cancel()
             tasks = [writer, *self._work.values()]
             for task in tasks:
                 task.cancel()
@@ -261,12 +262,27 @@ class _Client:
                 case ListVoices():
                     self._begin(action.command, self._list_voices(action))
                 case Stop():
-                    self._work[action.speech].cancel()
+                    if work := self._work.get(action.speech):  # gone, where the client is
+                        work.cancel()
                 case Authenticated(max_message_bytes):
                     self._connection.protocol.max_message_size = max_message_bytes
                 case Close():
                     self._closing = self._closing or action
         self._has_news.set()
+        self._arm()
+
+    def _arm(self) -> None:
+        """See that the session is woken in time. Too early does no harm, and costs less."""
+        due = self.session.due_at()
+        if due is None or (self._alarm is not None and self._alarm.when() <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(due, self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = None
+        self._do(self.session.wake())
 
     def _begin(self, command: int, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"command {self.session.name}/{command}")
