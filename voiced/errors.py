@@ -12,8 +12,7 @@
     │   ├── InvalidFormat                         invalid_format      not a command at all
     │   ├── IdReuse                               id_reuse
     │   ├── UnknownCommand                        unknown_command
-    │   ├── Unauthorized                          unauthorized
-    │   └── NotSupported                          not_supported
+    │   └── Unauthorized                          unauthorized
     ├── BusyError                                 overloaded          the same again later may work
     │   ├── TooManySpeeches                       too_many_speeches
     │   └── ShuttingDown                          shutting_down
@@ -101,10 +100,6 @@ class UnknownCommand(RequestError):
 
 class Unauthorized(RequestError):
     code = "unauthorized"
-
-
-class NotSupported(RequestError):
-    code = "not_supported"
 
 
 class BusyError(VoicedError):

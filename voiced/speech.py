@@ -143,6 +143,35 @@ class SegmentStart:
     text_start: int
     text_end: int
     position: int
+    pause: int = 0  # samples of silence that it begins with
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the speech's text and where it begins to be heard."""
+
+    text_start: int
+    text_end: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The next words of the segment that has begun, before the audio that they are heard in.
+
+    Estimated ones come at the segment's end, all at once.
+    """
+
+    words: tuple[Word, ...]
+    is_estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEnd:
+    """A segment ends before `position`; all its frames were given."""
+
+    index: int
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +203,4 @@ class Flushed:
     position: int
 
 
-SpeechEvent = SpeechStart | SegmentStart | AudioFrame | Notice | Flushed
+SpeechEvent = SpeechStart | SegmentStart | Words | AudioFrame | SegmentEnd | Notice | Flushed

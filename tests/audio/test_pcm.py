@@ -103,3 +103,19 @@ def test_the_length_after_resampling_is_exact(target: int) -> None:
 def test_silence_has_the_length_asked_for() -> None:
     assert silence(250, 24000).size == 6000
     assert not silence(250, 24000).any()
+
+
+@pytest.mark.parametrize("target", [8000, 22050, 24000, 48000])
+@pytest.mark.parametrize("tempo", [0.4, 1.0, 2.5])
+def test_a_sample_can_be_found_again(target: int, tempo: float) -> None:
+    """Silence, a tone, silence, and a louder tone from half a second after the first on."""
+    quiet, begin = np.zeros(SOURCE // 2, np.float32), SOURCE // 2 + SOURCE
+    samples = np.concatenate((quiet, tone(0.5, level=0.1), quiet, tone(0.5, level=0.8)))
+    normalizer = AudioNormalizer(source_rate=SOURCE, target_rate=target, tempo=tempo)
+    parts = [normalizer.push(part) for part in np.split(samples, range(700, samples.size, 700))]
+    found = np.concatenate([*parts, normalizer.flush()])
+    heard = int(np.flatnonzero(np.abs(found) > 10_000)[0])
+    # A stretch shifts what it overlaps, by up to a window of it.
+    spare_s = 0.005 if tempo == 1.0 else 0.06
+    assert normalizer.place(begin) == pytest.approx(heard, abs=target * spare_s)
+    assert normalizer.place(0) == 0

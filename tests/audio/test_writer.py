@@ -32,8 +32,8 @@ def tone(samples: int, rate: int) -> Int16:
 
 def encode(response_format: AudioFormat, samples: Int16, rate: int, step: int = 480) -> bytes:
     writer = StreamingAudioWriter(response_format, rate)
-    parts = [writer.write(samples[at : at + step]) for at in range(0, samples.size, step)]
-    return b"".join([*parts, writer.close()])
+    written = [writer.write(samples[at : at + step]) for at in range(0, samples.size, step)]
+    return b"".join(part.data for parts in [*written, writer.close()] for part in parts)
 
 
 def decoded_length(response_format: AudioFormat, data: bytes, rate: int) -> float:
@@ -80,7 +80,8 @@ def test_the_first_audio_comes_early(response_format: AudioFormat) -> None:
     samples = tone(24000, 24000)
     come = b""
     for fed_ms in range(20, 1000, 20):
-        come += writer.write(samples[(fed_ms - 20) * 24 : fed_ms * 24])
+        written = writer.write(samples[(fed_ms - 20) * 24 : fed_ms * 24])
+        come += b"".join(part.data for part in written)
         if _has_audio(response_format, come):
             break
     assert fed_ms <= FIRST_AUDIO_MS[response_format]
@@ -139,3 +140,16 @@ def test_an_empty_stream_has_its_header(response_format: AudioFormat) -> None:
 
 def test_every_format_has_a_media_type() -> None:
     assert set(MEDIA_TYPES) == set(AudioFormat)
+
+
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+@pytest.mark.parametrize("response_format", list(AudioFormat))
+def test_what_is_written_says_for_how_many_samples_it_stands(
+    response_format: AudioFormat, rate: int
+) -> None:
+    writer = StreamingAudioWriter(response_format, rate)
+    samples = tone(rate, rate)
+    parts = [*writer.write(samples), *writer.close()]
+    assert rate <= sum(part.samples for part in parts) <= rate * 1.15
+    if response_format not in (AudioFormat.PCM, AudioFormat.WAV):
+        assert max(part.samples for part in parts) <= rate * 0.129

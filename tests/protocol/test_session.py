@@ -25,9 +25,12 @@ from voiced.speech import (
     Flushed,
     Notice,
     Priority,
+    SegmentEnd,
     SegmentStart,
     SpeechStart,
     Voice,
+    Word,
+    Words,
 )
 from voiced.text import SpeechText
 
@@ -346,8 +349,10 @@ def test_a_failure_is_told_with_its_error() -> None:
         ({"sample_rate": 12345}, "invalid_request"),
         ({"sample_rate": 8000.0}, "invalid_request"),
         ({"model_specific_options": []}, "invalid_request"),
-        ({"marks": "word"}, "not_supported"),
-        ({"window_ms": 1000}, "not_supported"),
+        ({"marks": "letter"}, "invalid_request"),
+        ({"window_ms": 199}, "invalid_request"),
+        ({"window_ms": 60_001}, "invalid_request"),
+        ({"window_ms": 500.5}, "invalid_request"),
     ],
 )
 def test_a_wrong_request_is_refused_and_opens_nothing(fields: dict[str, Any], code: str) -> None:
@@ -459,14 +464,17 @@ def test_a_cancel_tells_what_was_heard() -> None:
     client.speak(1)
     client.session.deliver(1, SegmentStart(0, 0, 4, 0))
     client.session.deliver(1, frame(RATE))
+    client.session.deliver(1, Words((Word(0, 3, 0),), is_estimated=False))
+    client.session.deliver(1, SegmentEnd(0, RATE))
     client.session.deliver(1, SegmentStart(1, 5, 9, RATE))
+    client.session.deliver(1, Words((Word(5, 8, RATE),), is_estimated=False))
     client.session.deliver(1, frame(RATE, RATE))
     client.texts()
     client.send({"id": 2, "type": "speech/cancel", "speech": 1, "played_ms": 1500})
     result = client.texts()[-1]["result"]
-    assert result["text_spoken"] + result["text_remaining"] == "One. Two."
-    assert result["text_spoken"] == "One. Tw"
-    assert result["exact"] is False
+    assert result["text_spoken"] == "One. "
+    assert result["text_remaining"] == "Two."
+    assert result["exact"] is True
 
 
 def test_nobody_heard_more_than_was_sent() -> None:
@@ -575,6 +583,173 @@ def test_voices_are_looked_up_by_the_owner() -> None:
             }
         ]
     }
+
+
+# ---------------------------------------------------------------------- windows and priority
+
+
+def windowed(window_ms: int, **fields: Any) -> Client:
+    """A client with speech 1 under way, and four quarters of a second delivered."""
+    client = Client(**fields)
+    client.speak(1, window_ms=window_ms)
+    client.session.deliver(1, start())
+    for quarter in range(4):
+        client.session.deliver(1, frame(RATE // 4, quarter * RATE // 4))
+    return client
+
+
+def sent_ms(client: Client) -> float:
+    """Return how much audio goes out now."""
+    frames = [m for m in client.received() if isinstance(m, bytes)]
+    return sum(len(message) - 16 for message in frames) / 2 / RATE * 1000
+
+
+def progress(client: Client, command_id: int, played_ms: object) -> list[Action]:
+    return client.send(
+        {"id": command_id, "type": "speech/progress", "speech": 1, "played_ms": played_ms}
+    )
+
+
+def test_no_more_is_sent_than_was_played_and_the_window() -> None:
+    client = windowed(500)
+    assert sent_ms(client) <= 500
+    assert sent_ms(client) == 0
+    progress(client, 2, 250.0)
+    total = sent_ms(client)
+    assert 0 < total <= 250
+    progress(client, 3, 250)
+    progress(client, 4, 0)  # it never goes back
+    assert sent_ms(client) == 0
+    progress(client, 5, 10_000)  # all that was sent
+    assert sent_ms(client) == 250
+
+
+def test_a_closed_window_leaves_no_room() -> None:
+    client = windowed(200)
+    list(client.received())
+    assert not client.session.has_room(1)
+
+
+def test_one_closed_window_holds_up_nobody_else() -> None:
+    client = windowed(200)
+    list(client.received())
+    client.speak(2, mode="parallel")
+    client.session.deliver(2, start())
+    client.session.deliver(2, frame(RATE))
+    assert sent_ms(client) == 1000
+    client.send({"id": 3, "type": "ping"})
+    assert client.texts() == [{"id": 3, "type": "pong"}]
+
+
+def test_a_queued_speech_waits_until_the_one_before_it_fits_into_its_window() -> None:
+    client = windowed(500)
+    client.speak(2)
+    assert client.session.finish(1) == []
+    list(client.received())
+    (action,) = progress(client, 3, 500)
+    assert isinstance(action, Start)
+    assert action.speech == 2
+
+
+def test_a_speech_whose_window_stays_closed_ends() -> None:
+    client = windowed(500, stalled_s=30)
+    client.time += 100  # nothing was closed yet: nobody has sent anything
+    list(client.received())
+    assert client.session.due_at() == client.time + 30
+    client.time += 20
+    progress(client, 2, 100)  # moves, though too little to let the next frame through
+    list(client.received())
+    client.time += 20
+    progress(client, 3, 100)  # moves nothing
+    assert client.session.wake() == []
+    client.time += 10
+    assert client.session.wake() == [Stop(1)]
+    (end,) = (text for text in client.texts() if text["type"] == "event")
+    assert end["event"]["data"]["reason"] == "stalled"
+    assert end["event"]["data"]["error"]["code"] == "timeout"
+    assert client.session.due_at() is None
+
+
+def test_an_open_window_may_be_idle() -> None:
+    client = windowed(5000)
+    list(client.received())
+    assert client.session.due_at() is None
+
+
+@pytest.mark.parametrize("played", [-1, "1", None, True])
+def test_wrong_progress_is_told(played: object) -> None:
+    client = windowed(500)
+    list(client.received())
+    progress(client, 2, played)
+    assert client.texts()[0]["error"]["param"] == "played_ms"
+
+
+def test_progress_of_a_speech_that_is_over_does_no_harm() -> None:
+    client = Client()
+    client.send({"id": 1, "type": "speech/progress", "speech": 99, "played_ms": 5})
+    assert client.texts()[0]["result"] is None
+
+
+def test_high_priority_goes_before_normal_speeches_that_have_begun_or_not() -> None:
+    client = Client()
+    client.speak(1)
+    client.speak(2)
+    (action,) = client.speak(3, priority="high")
+    assert isinstance(action, Start)
+    assert action.speech == 3
+    assert client.session.finish(1) == []  # 2 waits for 3 as well
+    client.session.deliver(3, frame(100))
+    client.texts()
+    (action,) = client.session.finish(3)
+    assert isinstance(action, Start)
+    assert action.speech == 2
+
+
+def test_frames_of_high_priority_go_first() -> None:
+    client = Client()
+    client.speak(1)
+    client.speak(2, priority="high")
+    client.texts()
+    client.session.deliver(1, frame(100))
+    client.session.deliver(2, frame(100))
+    frames = [messages.parse_frame(m) for m in client.received() if isinstance(m, bytes)]
+    assert [speech for _, _, _, speech, _, _ in frames] == [2, 1]
+
+
+# ------------------------------------------------------------------------------------- marks
+
+
+def marked(marks: str, *, is_estimated: bool = False) -> dict[str, Any]:
+    """Return the data of the marks of a segment of two words."""
+    client = Client()
+    client.speak(1, marks=marks)
+    client.session.deliver(1, start())
+    client.session.deliver(1, SegmentStart(0, 0, 9, RATE, 2400))
+    client.session.deliver(1, frame(RATE * 2, RATE))
+    words = (Word(0, 3, RATE + 2400), Word(5, 8, RATE * 2))
+    client.session.deliver(1, Words(words, is_estimated=is_estimated))
+    client.session.deliver(1, SegmentEnd(0, RATE * 3))
+    *_, last = client.texts()
+    return dict(last["event"]) if last["event"]["type"] == "marks" else {}
+
+
+def test_marks_follow_their_segment() -> None:
+    assert marked("word")["data"] == {
+        "segment": 0,
+        "estimated": False,
+        "marks": [[0, 3, 1100, 2000], [5, 8, 2000, 3000]],
+    }
+    assert marked("segment")["data"] == {
+        "segment": 0,
+        "estimated": False,
+        "marks": [[0, 9, 1100, 3000]],
+    }
+    assert marked("none") == {}
+
+
+def test_what_was_computed_is_called_estimated() -> None:
+    assert marked("word", is_estimated=True)["data"]["estimated"] is True
+    assert marked("segment", is_estimated=True)["data"]["estimated"] is False
 
 
 # ------------------------------------------------------------------------- incremental text

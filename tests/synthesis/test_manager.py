@@ -24,8 +24,10 @@ from voiced.speech import (
     AudioFrame,
     EndReason,
     Notice,
+    SegmentEnd,
     SegmentStart,
     SpeechStart,
+    Words,
 )
 from voiced.synthesis.manager import SpeechDefaults, SpeechReport, TTSBackendManager
 from voiced.synthesis.mappings import Mappings
@@ -385,3 +387,63 @@ async def test_voices_of_a_model_and_of_all() -> None:
             await manager.voices(model="bad")
         with pytest.raises(ModelNotFound):
             await manager.voices(model="nope")
+
+
+# ------------------------------------------------------------------------------------- marks
+
+SPOKEN = "Good morning, “everyone”. It's 7.30 — naïve 👋 cafés cost $12.50!"
+
+
+async def words_of(manager: TTSBackendManager, text: str, **fields: Any) -> list[Words]:
+    events, _ = await speak(manager, text, **fields)
+    return [event for event in events if isinstance(event, Words)]
+
+
+async def test_an_engine_that_knows_its_words_marks_them_in_the_text_as_given() -> None:
+    async with running_manager() as manager:
+        found = await words_of(manager, SPOKEN)
+        assert not any(words.is_estimated for words in found)
+        marks = [word for words in found for word in words.words]
+        said = [SPOKEN[word.text_start : word.text_end] for word in marks]
+        assert said[:4] == ["Good", "morning", "everyone", "It's"]
+        assert {"7.30", "naïve", "cafés", "12.50"} <= set(said)
+        positions = [word.position for word in marks]
+        assert positions == sorted(positions)
+        assert positions[-1] < len((await speak(manager, SPOKEN))[1]) / 2
+
+
+async def test_marks_move_with_the_speed_the_rate_and_the_silence_before() -> None:
+    async with running_manager() as manager:
+        (plain,) = await words_of(manager, "Yes.")
+        (later,) = await words_of(
+            manager, "Yes.", model_specific_options={"lead_silence_ms": 500}, sample_rate=48000
+        )
+        assert later.words[0].position == pytest.approx(plain.words[0].position * 2 + 24000, abs=9)
+        slow = await words_of(manager, "one two three four", speed=0.25)
+        usual = await words_of(manager, "one two three four")
+        last, usual_last = slow[-1].words[-1].position, usual[-1].words[-1].position
+        assert last == pytest.approx(usual_last * 4, rel=0.1)
+
+
+async def test_an_engine_that_does_not_know_its_words_has_them_estimated() -> None:
+    async with running_manager({"good": scripted()}) as manager:
+        events, audio = await speak(manager, "One two, three. Four.", language="en")
+        kinds = [type(event).__name__ for event in events]
+        assert kinds[-2:] == ["Words", "SegmentEnd"]
+        (first, second) = [event for event in events if isinstance(event, Words)]
+        assert first.is_estimated
+        assert [(word.text_start, word.text_end) for word in first.words] == [
+            (0, 3),
+            (4, 7),
+            (9, 14),
+        ]
+        assert second.words[0].position < len(audio) // 2
+
+
+async def test_the_last_frame_comes_before_the_end_of_its_segment() -> None:
+    async with running_manager() as manager:
+        plan_ = plan(manager, request("One. Two."))
+        events = [event async for event in manager.speak(plan_, label="test")]
+        assert isinstance(events[-1], SegmentEnd)
+        assert isinstance(events[-2], AudioFrame)
+        assert events[-2].last

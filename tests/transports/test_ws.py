@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -457,3 +458,83 @@ async def test_text_that_stops_is_spoken_and_then_the_speech_ends() -> None:
         assert audio
         assert events[-1]["data"]["reason"] == "timeout"
         assert parts.manager.speaking == 0
+
+
+# ------------------------------------------------------------------------------------ windows
+
+
+async def pcm_ms(connection: ClientConnection) -> float:
+    """Return how much pcm comes before nothing more comes."""
+    received = 0
+    with suppress(TimeoutError):
+        while True:
+            message = await asyncio.wait_for(connection.recv(), 0.1)
+            received += len(message) - 16 if isinstance(message, bytes) else 0
+    return received / 48
+
+
+async def test_a_closed_window_pauses_the_engine() -> None:
+    engine = scripted()
+    text = "One sentence that lasts for a while. " * 100
+    async with running_parts({"good": engine}) as parts, connect(parts.url) as connection:
+        await receive(connection)
+        await say(connection, {**SPEAK, "input": text, "window_ms": 1000})
+        received_ms = 0.0
+        command = 2
+        for played_ms in (0, 1000, 2000):
+            if played_ms:
+                await say(
+                    connection,
+                    {
+                        "id": command,
+                        "type": "speech/progress",
+                        "speech": 1,
+                        "played_ms": played_ms,
+                        "quiet": True,
+                    },
+                )
+                command += 1
+            received_ms += await pcm_ms(connection)
+            assert played_ms + 800 < received_ms <= played_ms + 1000
+        spoken = list(engine.made[0].spoken)
+        await say(connection, {"id": command, "type": "ping"})
+        assert (await receive(connection))["type"] == "pong"
+        assert engine.made[0].spoken == spoken
+        # 3 s were sent, and at most 2 s wait; a segment has 0.4 s.
+        assert len(spoken) <= 5 / 0.36 + 2
+
+
+async def test_a_window_that_stays_closed_ends_the_speech_and_frees_the_engine() -> None:
+    limits = SessionLimits(stalled_s=0.05)
+    async with (
+        running_parts({"good": scripted()}, limits=limits) as parts,
+        connect(parts.url) as connection,
+    ):
+        await receive(connection)
+        await say(connection, {**SPEAK, "input": "One sentence. " * 100, "window_ms": 200})
+        _, events = await hear(connection, 1)
+        assert events[-1]["data"]["reason"] == "stalled"
+        await eventually(lambda: parts.manager.speaking == 0)
+        await say(connection, {**SPEAK, "id": 2})
+        _, events = await hear(connection, 2)
+        assert events[-1]["data"]["reason"] == "complete"
+
+
+@pytest.mark.parametrize("response_format", ["mp3", "opus", "aac", "flac", "wav"])
+async def test_an_encoded_speech_passes_through_the_smallest_window(
+    parts: Parts, response_format: str
+) -> None:
+    async with connect(parts.url) as connection:
+        await receive(connection)
+        fields = {"response_format": response_format, "window_ms": 200, "sample_rate": 8000}
+        await say(connection, {**SPEAK, **fields})
+        command = 2
+        while True:
+            message = await asyncio.wait_for(connection.recv(), 5)
+            if isinstance(message, bytes):
+                progress = {"id": command, "type": "speech/progress", "speech": 1, "quiet": True}
+                await say(connection, {**progress, "played_ms": 1e9})  # all that was sent
+                command += 1
+            elif '"speech-end"' in message:
+                break
+        assert '"complete"' in message

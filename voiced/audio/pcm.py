@@ -38,6 +38,7 @@ def silence(milliseconds: float, rate: int) -> Int16:
 class _Stage(Protocol):
     def push(self, samples: Float32) -> Float32: ...
     def flush(self) -> Float32: ...
+    def place(self, sample: float) -> float: ...
 
 
 class AudioNormalizer:
@@ -69,6 +70,16 @@ class AudioNormalizer:
             rest = np.concatenate((stage.push(rest), stage.flush()))
         return to_int16(rest)
 
+    def place(self, sample: int) -> int:
+        """Say which sample of the output an engine's sample has become.
+
+        Known once `push` or `flush` returned any; what was trimmed away is at the nearest end.
+        """
+        placed: float = sample
+        for stage in self._stages:
+            placed = stage.place(placed)
+        return round(placed)
+
 
 class _Trim:
     """Drops the silence at both ends and fades the edges."""
@@ -80,6 +91,7 @@ class _Trim:
         self._fade = np.linspace(0.0, 1.0, max(1, rate * _FADE_MS // 1000), dtype=np.float32)
         self._held = _EMPTY
         self._begun = False
+        self._dropped = 0  # samples before the first that is kept
 
     def push(self, samples: Float32) -> Float32:
         held = np.concatenate((self._held, samples)) if self._held.size else samples
@@ -87,8 +99,11 @@ class _Trim:
         if not self._begun:
             if not audible.size:
                 self._held = held[-self._lead :]
+                self._dropped += held.size - self._held.size
                 return _EMPTY
-            held = held[max(0, audible[0] - self._lead) :].copy()
+            silent = max(0, int(audible[0]) - self._lead)
+            self._dropped += silent
+            held = held[silent:].copy()
             audible -= audible[0] - min(audible[0], self._lead)
             edge = min(self._fade.size, held.size)
             held[:edge] *= self._fade[:edge]
@@ -112,6 +127,9 @@ class _Trim:
         self._held = _EMPTY
         return rest
 
+    def place(self, sample: float) -> float:
+        return max(0.0, sample - self._dropped)
+
 
 class _Stretch:
     """Changes the tempo and keeps the pitch, by FFmpeg's `atempo`."""
@@ -122,6 +140,7 @@ class _Stretch:
 
     def __init__(self, rate: int, tempo: float) -> None:
         self._rate = rate
+        self._tempo = tempo
         self._held = _EMPTY
         tempos = [tempo]
         while tempos[-1] < 0.5:  # atempo's own lower bound; a chain of them goes further
@@ -141,6 +160,9 @@ class _Stretch:
         blocks = -(-self._rate // 4 // self._BLOCK)
         silence = np.zeros(blocks * self._BLOCK - self._held.size, np.float32)
         return np.concatenate((self.push(silence), self._chain.end()))
+
+    def place(self, sample: float) -> float:
+        return sample / self._tempo
 
 
 class _Resample:
@@ -163,6 +185,9 @@ class _Resample:
     def flush(self) -> Float32:
         rest = self._chain.end() if self._taken else _EMPTY
         return _exactly(rest, round(self._taken * self._ratio) - self._given)
+
+    def place(self, sample: float) -> float:
+        return sample * self._ratio
 
 
 class _Chain:

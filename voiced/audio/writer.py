@@ -89,11 +89,22 @@ _CODECS: Mapping[AudioFormat, _Codec] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The next bytes of a stream, and how many samples they stand for: 128 ms at most of a codec's.
+
+    A codec delays and pads, so all of a stream may stand for a little more than was written.
+    """
+
+    data: bytes
+    samples: int  # at the rate of what was written
+
+
 class StreamingAudioWriter:
     """Encodes int16 mono samples of one rate into one stream of `response_format`.
 
-    `write` returns the bytes that are ready, often none; `close` returns the last ones. Neither
-    blocks: 20 ms of audio cost 0.1-0.5 ms. Not for use from two threads at once.
+    `write` returns what is ready, often nothing; `close` returns the rest. Neither blocks: 20 ms
+    of audio cost 0.1-0.5 ms. Not for use from two threads at once.
     """
 
     def __init__(self, response_format: AudioFormat, sample_rate: int) -> None:
@@ -105,19 +116,21 @@ class StreamingAudioWriter:
         elif response_format is not AudioFormat.PCM:
             self._encoder = _Encoder(_CODECS[response_format], sample_rate)
 
-    def write(self, samples: Int16) -> bytes:
+    def write(self, samples: Int16) -> list[Encoded]:
         """Encode `samples` (any number) and return what is ready."""
+        if not samples.size:
+            return []
         if self._encoder is not None:
-            return self._encoder.encode(samples) if samples.size else b""
+            return self._encoder.encode(samples)
         head, self._head = self._head, b""
-        return head + samples.astype("<i2", copy=False).tobytes()
+        return [Encoded(head + samples.astype("<i2", copy=False).tobytes(), samples.size)]
 
-    def close(self) -> bytes:
-        """End the stream and return its last bytes, a header too if nothing was written."""
+    def close(self) -> list[Encoded]:
+        """End the stream and return its rest, a header too if nothing was written."""
         if self._encoder is not None:
             return self._encoder.finish()
         head, self._head = self._head, b""
-        return head
+        return [Encoded(head, 0)] if head else []
 
 
 def wav_header(sample_rate: int, data_bytes: int = _UNKNOWN_SIZE) -> bytes:
@@ -164,8 +177,9 @@ class _Encoder:
             self._stream.bit_rate = codec.bit_rate
         self._stream.codec_context.thread_count = 1  # one stream is light, and there may be many
         self._fed = 0
+        self._held = 0  # samples of packets that the container has not written yet
 
-    def encode(self, samples: Int16) -> bytes:
+    def encode(self, samples: Int16) -> list[Encoded]:
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples)[np.newaxis], format="s16", layout="mono"
         )
@@ -173,15 +187,26 @@ class _Encoder:
         frame.time_base = Fraction(1, self._input_rate)
         frame.pts = self._fed
         self._fed += samples.size
-        self._mux(frame)  # PyAV converts the format and the rate, and cuts codec frames
-        return self._output.take()
+        return self._mux(frame)  # PyAV converts the format and the rate, and cuts codec frames
 
-    def finish(self) -> bytes:
+    def finish(self) -> list[Encoded]:
         self._container.start_encoding()  # an empty stream has its header too
-        self._mux(None)
+        written = self._mux(None)
         self._container.close()  # Ogg writes its last page here
-        return self._output.take()
+        return [*written, *self._take()]
 
-    def _mux(self, frame: av.AudioFrame | None) -> None:
+    def _mux(self, frame: av.AudioFrame | None) -> list[Encoded]:
+        written = []
         for packet in self._stream.encode(frame):
+            if packet.duration and packet.time_base:
+                self._held += round(packet.duration * packet.time_base * self._input_rate)
             self._container.mux(packet)
+            written += self._take()
+        return written
+
+    def _take(self) -> list[Encoded]:
+        data = self._output.take()
+        if not data:
+            return []
+        samples, self._held = self._held, 0
+        return [Encoded(data, samples)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -12,11 +11,8 @@ from pydantic import Field
 from voiced.backends.base import Emit, SegmentSizes, SharedOptions, TTSBackendBase
 from voiced.backends.espeak_library import EspeakFiles, EspeakLibrary, EspeakSound, EspeakVoice
 from voiced.errors import LanguageNotSupported
+from voiced.reading.words import words
 from voiced.speech import Float32, MarkKind, PcmChunk, Segment, Voice, WordMark
-
-# Characters of scripts without spaces are words of their own; all else goes by spaces.
-_IDEOGRAPH = r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]"
-_WORD = re.compile(rf"{_IDEOGRAPH}|(?:(?!{_IDEOGRAPH})[\w'’.,:%/@-])*(?!{_IDEOGRAPH})\w")
 
 
 class EspeakOptions(SharedOptions):
@@ -84,10 +80,10 @@ class EspeakBackend(TTSBackendBase):
         await self.lane.call(self._library.close)
 
     def _synthesize(self, segment: Segment, emit: Emit) -> None:
-        words = _Words(segment.text)
+        said = _Words(segment.text)
 
         def on_audio(samples: Float32, events: list[tuple[int, int, int]]) -> bool:
-            return emit(PcmChunk(samples, tuple(words.marks(events))))
+            return emit(PcmChunk(samples, tuple(said.marks(events))))
 
         options = segment.options
         try:
@@ -135,7 +131,7 @@ class _Words:
     """
 
     def __init__(self, text: str) -> None:
-        self._extents = [match.span() for match in _WORD.finditer(text)]
+        self._extents = words(text)
         self._next = 0
 
     def marks(self, events: list[tuple[int, int, int]]) -> list[WordMark]:

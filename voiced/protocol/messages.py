@@ -89,6 +89,12 @@ class CancelCommand(SpeechCommand):
     played_ms: float | None = Field(None, ge=0, allow_inf_nan=False)
 
 
+class ProgressCommand(SpeechCommand):
+    """`speech/progress`: what was played of it so far."""
+
+    played_ms: float = Field(ge=0, allow_inf_nan=False)
+
+
 class ListVoicesCommand(Command):
     """`voices/list`."""
 

@@ -29,7 +29,6 @@ from voiced.errors import (
     BusyError,
     IdReuse,
     InvalidFormat,
-    NotSupported,
     ShuttingDown,
     SpeechTimeout,
     TextTooLong,
@@ -43,11 +42,12 @@ from voiced.protocol.messages import (
     CancelCommand,
     ListVoicesCommand,
     OpenCommand,
+    ProgressCommand,
     SpeakCommand,
     SpeechCommand,
     TextCommand,
 )
-from voiced.protocol.speeches import Speeches, Start, Stop
+from voiced.protocol.speeches import Speeches, SpeechOrder, Start, Stop
 from voiced.request import ModelInfo, ModelVoice, Plan, SpeechRequest, check_length, parse
 from voiced.speech import AudioFormat, EndReason, Priority, SpeechEvent
 
@@ -126,6 +126,7 @@ class SessionLimits:
     max_speeches: int = 8
     idle_text_ms: int = 60000  # without text, for a speech that is open for it
     auth_s: float = 10  # for the token
+    stalled_s: float = 30  # without progress, for a speech whose window is closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,12 @@ class Session:
         self._is_draining = False
         self._patience = float(_ERRORS_AT_ONCE)
         self._patience_at = self._began_at = now()
-        self._speeches = Speeches(limit=self._limits.max_speeches, now=now)
+        self._speeches = Speeches(
+            limit=self._limits.max_speeches,
+            idle_text_s=self._limits.idle_text_ms / 1000,
+            stalled_s=self._limits.stalled_s,
+            now=now,
+        )
         self._outbox = self._speeches.outbox
         self.has_room = self._speeches.has_room
         self.pop = self._speeches.pop
@@ -184,6 +190,7 @@ class Session:
             "speech/flush": self._flush,
             "speech/end": self._end_text,
             "speech/cancel": self._cancel,
+            "speech/progress": self._progress,
             "clear": self._clear,
             "supported_features": self._acknowledge,
             "unsubscribe_events": self._acknowledge,
@@ -203,23 +210,29 @@ class Session:
         """Return when `wake` must be called next, unless something else happens before."""
         if self._state is _State.AUTH:
             return self._began_at + self._limits.auth_s
-        return min(self._text_due_at().values(), default=None)
+        return min((due.at for due in self._speeches.due()), default=None)
 
     def wake(self) -> list[Action]:
         """Do what is due."""
         now = self._now()
         if self._state is _State.AUTH and now >= self._began_at + self._limits.auth_s:
             return self._close(CloseCode.AUTH_TIMEOUT, "no auth in time")
-        idle = [speech for speech, due in self._text_due_at().items() if now >= due]
-        silent_s = self._limits.idle_text_ms / 1000
-        error = SpeechTimeout(
-            f"No text came for {silent_s:g} s; end a speech, or send empty text to keep it open."
-        )
-        stops = self._speeches.end_early(idle, EndReason.TIMEOUT, error)
-        return [*stops, *self._speeches.start_next()]
+        actions: list[Action] = []
+        for due in self._speeches.due():
+            if now >= due.at and self._speeches.get(due.speech):
+                error = self._late(due.reason)
+                actions += self._speeches.end_early([due.speech], due.reason, error)
+        return [*actions, *self._speeches.start_next()]
 
-    def _text_due_at(self) -> dict[int, float]:
-        return self._speeches.text_due_at(self._limits.idle_text_ms / 1000)
+    def _late(self, reason: EndReason) -> SpeechTimeout:
+        if reason is EndReason.STALLED:
+            return SpeechTimeout(
+                f"The window was closed for {self._limits.stalled_s:g} s; send speech/progress."
+            )
+        return SpeechTimeout(
+            f"No text came for {self._limits.idle_text_ms / 1000:g} s; end a speech, or send "
+            "empty text to keep it open."
+        )
 
     def receive(self, message: str | bytes) -> Iterator[list[Action]]:
         """Take a message from the client; yield what is to be done, for each command in it.
@@ -300,7 +313,7 @@ class Session:
                 **self._versions(),
                 "session": self._greeting.session,
                 "server": {"id": self._greeting.server_id, "name": self._greeting.server_name},
-                "features": ["incremental"],
+                "features": ["marks", "window", "incremental"],
                 "defaults": self._greeting.defaults,
                 "limits": {name: getattr(self._limits, name) for name in _TOLD_LIMITS},
             }
@@ -361,10 +374,6 @@ class Session:
         if self._is_draining:
             raise ShuttingDown("The daemon is stopping; connect again in a moment.")
         command = parse(kind, fields)
-        if command.marks != "none":
-            raise NotSupported("This version sends no marks; leave them out.", param="marks")
-        if command.window_ms is not None:
-            raise NotSupported("This version has no windows; leave it out.", param="window_ms")
         plan = self._planner.plan(
             command, default_format=AudioFormat.PCM, sample_rate=command.sample_rate
         )
@@ -373,8 +382,12 @@ class Session:
         self._speeches.open(
             command_id,
             plan,
-            is_parallel=command.mode == "parallel",
-            priority=Priority[command.priority.upper()],
+            SpeechOrder(
+                mode=command.mode,
+                priority=Priority[command.priority.upper()],
+                marks=command.marks,
+                window_ms=command.window_ms,
+            ),
         )
         self._succeed(command_id, {"speech": command_id}, is_quiet=_is_quiet(fields))
         return [*actions, *self._speeches.start_next()]
@@ -412,10 +425,19 @@ class Session:
         if speech := self._speeches.get(command.speech):
             answer["state"] = "cancelled"
             if command.played_ms is not None:
-                answer |= speech.heard(command.played_ms)
+                answer |= speech.split(command.played_ms)
             actions += self._speeches.end_early([speech.id], EndReason.CANCELLED)
         self._succeed(command_id, answer)
         return [*actions, *self._speeches.start_next()]
+
+    def _progress(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        command = parse(ProgressCommand, fields)
+        if speech := self._speeches.get(
+            command.speech
+        ):  # it may just have ended, which is no error
+            self._speeches.progress(speech, command.played_ms)
+        self._succeed(command_id, None, is_quiet=_is_quiet(fields))
+        return [*self._speeches.start_next()]
 
     def _clear(self, command_id: int, _fields: dict[str, Any]) -> list[Action]:
         cancelled = self._speeches.ids()

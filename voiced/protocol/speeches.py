@@ -10,12 +10,14 @@ Every speech that is opened gets exactly one `speech-end`. Without I/O, as all o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
+from math import inf
+from typing import Any, Literal
 
 from voiced.errors import SpeechClosed, TooManySpeeches, VoicedError
 from voiced.protocol import messages
-from voiced.protocol.outbox import Outbox, Outgoing
+from voiced.protocol.outbox import Outbox, Outgoing, Queue
+from voiced.protocol.timeline import Timeline
 from voiced.request import Plan
 from voiced.speech import (
     AudioFrame,
@@ -23,13 +25,33 @@ from voiced.speech import (
     Flushed,
     Notice,
     Priority,
+    SegmentEnd,
     SegmentStart,
     SpeechEvent,
     SpeechStart,
+    Words,
 )
 
-_CHARACTERS_PER_S = 15  # of English at normal speed
 _ROOM_S = 0.4  # audio of one speech that may wait here to be sent
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechOrder:
+    """What a session's command asks of a speech, beside the request."""
+
+    mode: Literal["queue", "replace", "parallel"] = "queue"
+    priority: Priority = Priority.NORMAL
+    marks: Literal["none", "segment", "word"] = "none"
+    window_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A speech that is to end early at a time, unless its client does something."""
+
+    at: float
+    speech: int
+    reason: EndReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,46 +76,41 @@ class Speech:
 
     id: int
     plan: Plan
-    is_parallel: bool
-    priority: Priority
+    order: SpeechOrder
+    queue: Queue
     opened_at: float
     last_text_at: float
+    timeline: Timeline
     is_started: bool = False
     is_finished: bool = False  # all of it is in the outbox
     samples: int = 0  # delivered
-    sent: int = 0  # samples
+    played: int = 0  # samples that the client says it has played
+    blocked_at: float | None = None  # since when the window holds back what waits
     first_audio_ms: int | None = None
-    segments: list[SegmentStart] = field(default_factory=list)
 
-    def heard(self, played_ms: float) -> dict[str, Any]:
-        """Split the text at what was heard, by the segments' positions: an estimate."""
-        text = self.plan.text.read(0, len(self.plan.text))
-        played = min(played_ms * self.plan.sample_rate / 1000, self.sent)
-        cut = 0
-        following = [*(segment.position for segment in self.segments[1:]), self._last_end()]
-        for segment, end in zip(self.segments, following, strict=False):
-            if played >= end:
-                cut = segment.text_end
-            elif played > segment.position:
-                share = (played - segment.position) / (end - segment.position)
-                cut = segment.text_start + int(share * (segment.text_end - segment.text_start))
-        return {"text_spoken": text[:cut], "text_remaining": text[cut:], "exact": False}
+    def samples_at(self, played_ms: float) -> int:
+        """Return how many samples were played; more than was sent counts as all that was."""
+        return min(int(played_ms * self.plan.sample_rate / 1000), self.queue.sent)
 
-    def _last_end(self) -> float:
-        """Return where the last segment ends, or will end as far as its text tells."""
-        if self.is_finished or not self.segments:
-            return self.samples
-        last = self.segments[-1]
-        seconds = (last.text_end - last.text_start) / _CHARACTERS_PER_S / self.plan.request.speed
-        return max(self.samples, last.position + seconds * self.plan.sample_rate)
+    def split(self, played_ms: float) -> dict[str, Any]:
+        """Split its text so far at what was heard."""
+        return self.timeline.split(self.samples_at(played_ms))
 
 
 class Speeches:
     """All speeches that have not ended, by id, and the outbox that they share."""
 
-    def __init__(self, *, limit: int, now: Callable[[], float]) -> None:
-        """Allow `limit` speeches at a time; `now` is a clock in seconds."""
+    def __init__(
+        self, *, limit: int, idle_text_s: float, stalled_s: float, now: Callable[[], float]
+    ) -> None:
+        """Allow `limit` speeches at a time; `now` is a clock in seconds.
+
+        A speech may be open without text for `idle_text_s`, and have its window closed without
+        progress for `stalled_s`; then it is due to end.
+        """
         self._limit = limit
+        self._idle_text_s = idle_text_s
+        self._stalled_s = stalled_s
         self._now = now
         self._open: dict[int, Speech] = {}  # in the order of their ids
         self.outbox = Outbox()
@@ -109,7 +126,7 @@ class Speeches:
         """Return the ids of all that have not ended."""
         return list(self._open)
 
-    def open(self, speech_id: int, plan: Plan, *, is_parallel: bool, priority: Priority) -> None:
+    def open(self, speech_id: int, plan: Plan, order: SpeechOrder) -> None:
         """Admit a speech; `start_next` says whether it may begin.
 
         Raises:
@@ -120,7 +137,16 @@ class Speeches:
                 f"A session has at most {self._limit} speeches; cancel one or wait for its end."
             )
         now = self._now()
-        self._open[speech_id] = Speech(speech_id, plan, is_parallel, priority, now, now)
+        window = inf if order.window_ms is None else order.window_ms * plan.sample_rate // 1000
+        self._open[speech_id] = Speech(
+            speech_id,
+            plan,
+            order,
+            queue=self.outbox.open(order.priority, limit=window),
+            opened_at=now,
+            last_text_at=now,
+            timeline=Timeline(plan.text, sample_rate=plan.sample_rate, speed=plan.request.speed),
+        )
 
     def growing(self, speech_id: int) -> Speech:
         """Return a speech whose text may still grow.
@@ -141,23 +167,37 @@ class Speeches:
         speech.last_text_at = self._now()
         speech.plan.text.append(text, at=speech.last_text_at)
 
-    def text_due_at(self, idle_s: float) -> dict[int, float]:
-        """Return when text must come at last, for each speech whose text has not ended."""
-        return {
-            speech.id: speech.last_text_at + idle_s
-            for speech in self._open.values()
-            if not speech.plan.text.is_ended
-        }
+    def progress(self, speech: Speech, played_ms: float) -> None:
+        """Move the window of a speech to what its client has played, never back."""
+        played = speech.samples_at(played_ms)
+        if played <= speech.played:
+            return
+        speech.queue.limit += played - speech.played
+        speech.played = played
+        speech.blocked_at = None
+        self._watch(speech)
+
+    def due(self) -> list[Due]:
+        """Return which speeches are to end early, and when."""
+        dues = []
+        for speech in self._open.values():
+            if not speech.plan.text.is_ended:
+                at = speech.last_text_at + self._idle_text_s
+                dues.append(Due(at, speech.id, EndReason.TIMEOUT))
+            if speech.blocked_at is not None:
+                at = speech.blocked_at + self._stalled_s
+                dues.append(Due(at, speech.id, EndReason.STALLED))
+        return dues
 
     def start_next(self) -> list[Start]:
-        """Start what need not wait: a parallel speech, or one with all earlier ones finished."""
+        """Start what need not wait: for earlier ones, and normal ones for all of high priority."""
         started = []
         is_free = True
-        for speech in self._open.values():
-            if not speech.is_started and (is_free or speech.is_parallel):
+        for speech in sorted(self._open.values(), key=lambda speech: speech.order.priority):
+            if not speech.is_started and (is_free or speech.order.mode == "parallel"):
                 speech.is_started = True
-                started.append(Start(speech.id, speech.plan, speech.priority))
-            is_free = is_free and speech.is_finished
+                started.append(Start(speech.id, speech.plan, speech.order.priority))
+            is_free = is_free and speech.is_finished and speech.queue.fits
         return started
 
     def end_early(
@@ -167,8 +207,8 @@ class Speeches:
         stopped = []
         for speech_id in speech_ids:
             speech = self._open.pop(speech_id)
-            self.outbox.drop(speech_id)
-            end = _end(speech, reason, speech.sent, error)
+            self.outbox.remove(speech.queue)
+            end = _end(speech, reason, speech.queue.sent, error)
             message = messages.event(speech_id, "speech-end", end)
             self.outbox.put_control(messages.encode(message))
             if speech.is_started and not speech.is_finished:
@@ -185,15 +225,15 @@ class Speeches:
                 self._deliver_audio(speech, event)
             case SpeechStart():
                 self._put_event(speech, "speech-start", asdict(event) | {"channels": 1})
-            case SegmentStart(index, text_start, text_end, position):
-                speech.segments.append(event)
-                data = {
-                    "segment": index,
-                    "text_start": text_start,
-                    "text_end": text_end,
-                    "position": position,
-                }
-                self._put_event(speech, "segment", data)
+            case SegmentStart():
+                speech.timeline.begin(event)
+                self._put_event(speech, "segment", _segment(event))
+            case Words():
+                speech.timeline.add(event)
+            case SegmentEnd():
+                marks = speech.timeline.end(event, by_word=speech.order.marks == "word")
+                if speech.order.marks != "none":
+                    self._put_event(speech, "marks", marks)
             case Notice():
                 self._put_event(speech, "notice", asdict(event))
             case Flushed(number, position):
@@ -213,21 +253,21 @@ class Speeches:
 
     def pop(self) -> str | bytes | None:
         """Return the next message to send, in order, or None."""
-        message = self.outbox.pop()
-        if message is None:
-            return None
-        if message.speech is not None and (speech := self._open.get(message.speech)):
-            speech.sent += message.samples
+        batch = self.outbox.pop()
+        for message in batch:
+            if message.speech is None or (speech := self._open.get(message.speech)) is None:
+                continue
             if message.is_end:
-                del self._open[message.speech]
-        return message.data
+                self.outbox.remove(speech.queue)
+                del self._open[speech.id]
+            else:
+                self._watch(speech)
+        return _joined([message.data for message in batch])
 
     def has_room(self, speech_id: int) -> bool:
         """Tell whether a speech may deliver more, or should wait for `pop`."""
         speech = self._open.get(speech_id)
-        if speech is None:
-            return True
-        return self.outbox.waiting_samples(speech_id) < _ROOM_S * speech.plan.sample_rate
+        return speech is None or speech.queue.waiting < _ROOM_S * speech.plan.sample_rate
 
     def _deliver_audio(self, speech: Speech, frame: AudioFrame) -> None:
         if not frame.samples and not speech.samples:
@@ -236,13 +276,40 @@ class Speeches:
             speech.first_audio_ms = round((self._now() - speech.opened_at) * 1000)
         speech.samples += frame.samples
         for data, samples in messages.audio_frames(speech.id, frame, speech.plan.response_format):
-            self.outbox.put_audio(Outgoing(data, speech.id, samples))
+            self._put(speech, Outgoing(data, samples, speech.id))
 
     def _put_event(
         self, speech: Speech, kind: str, data: dict[str, Any], *, is_end: bool = False
     ) -> None:
         text = messages.encode(messages.event(speech.id, kind, data))
-        self.outbox.put_audio(Outgoing(text, speech.id, is_end=is_end))
+        self._put(speech, Outgoing(text, 0, speech.id, is_end=is_end))
+
+    def _put(self, speech: Speech, message: Outgoing) -> None:
+        self.outbox.put(speech.queue, message)
+        self._watch(speech)
+
+    def _watch(self, speech: Speech) -> None:
+        """Take down since when the window is closed."""
+        if not speech.queue.is_blocked:
+            speech.blocked_at = None
+        elif speech.blocked_at is None:
+            speech.blocked_at = self._now()
+
+
+def _joined(texts: list[str | bytes]) -> str | bytes | None:
+    """Join the texts of a batch to an array; one stays alone, and so do bytes."""
+    if len(texts) <= 1:
+        return texts[0] if texts else None
+    return f"[{','.join(map(str, texts))}]"
+
+
+def _segment(segment: SegmentStart) -> dict[str, Any]:
+    return {
+        "segment": segment.index,
+        "text_start": segment.text_start,
+        "text_end": segment.text_end,
+        "position": segment.position,
+    }
 
 
 def _end(

@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from voiced.audio.pcm import AudioNormalizer, silence
-from voiced.audio.writer import StreamingAudioWriter
 from voiced.backends.base import SharedOptions, TTSBackendBase
+from voiced.reading.words import words
 from voiced.speech import (
     AudioFormat,
-    AudioFrame,
     Flushed,
     Int16,
     Notice,
     Priority,
     Segment,
+    SegmentEnd,
     SegmentStart,
     SpeechEvent,
     SpeechStart,
     Voice,
+    Word,
+    WordMark,
+    Words,
 )
+from voiced.synthesis.framer import Framer
 from voiced.synthesis.script import Script
 from voiced.synthesis.segmenter import FirstSegment, Piece, Segmenter, Uncut
 from voiced.text import SpeechText
@@ -77,52 +81,75 @@ async def speak(text: SpeechText, cast: Cast) -> AsyncGenerator[SpeechEvent, Non
 
 
 class _Speaking:
-    """One speech under way: its encoder, and what the next segment begins with."""
+    """One speech under way: its frames, and what the next segment begins with."""
 
     def __init__(self, cast: Cast) -> None:
         self._cast = cast
-        self._encoder = _FrameEncoder(cast)
+        self._framer = Framer(cast.response_format, cast.sample_rate)
         self._index = 0
         self._due = 0.0  # event loop time at which what was spoken will have been heard
         self._pause = silence(cast.options.lead_silence_ms, cast.sample_rate)
+        self._ending: list[SpeechEvent] = []  # what is still to be told of the last segment
 
     async def events(self, script: Script) -> AsyncGenerator[SpeechEvent, None]:
         """Speak the script to its end."""
         while (piece := await script.next()) is not None:
+            for event in self._end_segment():
+                yield event
             if isinstance(piece, int):
-                yield Flushed(piece, self._encoder.position)
+                yield Flushed(piece, self._framer.position)
                 continue
             async with aclosing(self._speak(piece)) as events:
                 async for event in events:
                     yield event
+            # The last frame of a speech belongs to its last segment; who could still wait for text
+            # does not know which one that is.
+            if not script.is_ended:
+                for event in self._end_segment():
+                    yield event
 
     async def _speak(self, piece: Piece) -> AsyncGenerator[SpeechEvent, None]:
-        position = self._encoder.position
+        position, pause = self._framer.position, self._pause
         # Due when the audio before it will have been heard, or at once if that was before now.
         self._due = max(self._due, asyncio.get_running_loop().time())
         segment = _segment(self._index, piece, self._cast, due=self._due)
+        begin = position + pause.size
+        is_known = False
         async with aclosing(_samples(segment, self._cast)) as parts:
-            async for samples in parts:
-                if self._encoder.position == position:
-                    yield SegmentStart(self._index, piece.start, piece.end, position)
-                    self._encoder.begin_segment(self._index)
-                    samples = np.concatenate((self._pause, samples))  # noqa: PLW2901
-                if frame := self._encoder.encode(samples):
+            async for samples, marks in parts:
+                if self._framer.position == position:
+                    yield SegmentStart(self._index, piece.start, piece.end, position, pause.size)
+                    self._framer.begin_segment(self._index)
+                    samples = np.concatenate((pause, samples))  # noqa: PLW2901
+                if marks:
+                    is_known = True
+                    yield _words(marks, piece, begin, is_estimated=False)
+                for frame in self._framer.frames(samples):
                     yield frame
-        if self._encoder.position > position:
-            self._index += 1
-            self._due += (self._encoder.position - position) / self._cast.sample_rate
-            self._pause = _pause_after(piece, self._cast)
+        end = self._framer.position
+        if end == position:
+            return
+        if not is_known:
+            spread = _spread(piece, end - begin)
+            self._ending.append(_words(spread, piece, begin, is_estimated=True))
+        self._ending.append(SegmentEnd(self._index, end))
+        self._index += 1
+        self._due += (end - position) / self._cast.sample_rate
+        self._pause = _pause_after(piece, self._cast)
+
+    def _end_segment(self) -> list[SpeechEvent]:
+        ending, self._ending = self._ending, []
+        return ending
 
     def end(self) -> Iterator[SpeechEvent]:
         """Give what comes after the last segment."""
-        if not self._encoder.position:
+        if not self._framer.position:
             yield Notice("no_speakable_text", "There is nothing in the text that can be spoken.")
         else:
             tail = silence(self._cast.options.tail_silence_ms, self._cast.sample_rate)
-            if tail.size and (frame := self._encoder.encode(tail)):
-                yield frame
-        yield self._encoder.finish()
+            yield from self._framer.frames(tail)
+        yield from self._framer.finish()
+        yield from self._end_segment()
 
 
 def _script(text: SpeechText, cast: Cast) -> Script:
@@ -150,19 +177,44 @@ def _segment(index: int, piece: Piece, cast: Cast, *, due: float) -> Segment:
     )
 
 
-async def _samples(segment: Segment, cast: Cast) -> AsyncGenerator[Int16, None]:
-    """Yield the segment's samples at the speech's rate; never an empty array."""
+async def _samples(
+    segment: Segment, cast: Cast
+) -> AsyncGenerator[tuple[Int16, list[WordMark]], None]:
+    """Yield the segment's samples at the speech's rate, and the words which begin in or after them.
+
+    The marks count samples as they are yielded here, from the segment's first.
+    """
     normalizer = AudioNormalizer(
         source_rate=segment.voice.sample_rate,
         target_rate=cast.sample_rate,
         tempo=cast.speed / segment.speed,
     )
+    held: list[WordMark] = []  # until there are samples: before that, nobody knows where they fall
+
+    def placed() -> list[WordMark]:
+        marks = [replace(mark, sample=normalizer.place(mark.sample)) for mark in held]
+        held.clear()
+        return marks
+
     async with aclosing(cast.backend.generate_speech_stream(segment)) as chunks:
         async for chunk in chunks:
+            held += chunk.marks
             if (samples := normalizer.push(chunk.samples)).size:
-                yield samples
+                yield samples, placed()
     if (samples := normalizer.flush()).size:
-        yield samples
+        yield samples, placed()
+
+
+def _words(marks: list[WordMark], piece: Piece, begin: int, *, is_estimated: bool) -> Words:
+    """Say marks in the terms of the speech, for a segment that is heard from `begin` on."""
+    told = (Word(*piece.span(mark.start, mark.end), begin + mark.sample) for mark in marks)
+    return Words(tuple(told), is_estimated)
+
+
+def _spread(piece: Piece, samples: int) -> list[WordMark]:
+    """Share the samples of a segment out among its characters."""
+    share = samples / len(piece.text)
+    return [WordMark(start, end, int(start * share)) for start, end in words(piece.text)]
 
 
 def _pause_after(piece: Piece, cast: Cast) -> Int16:
@@ -173,42 +225,3 @@ def _pause_after(piece: Piece, cast: Cast) -> Int16:
     if sign and sign in _CLAUSE_SIGNS:
         return silence(_CLAUSE_PAUSE_MS / cast.speed, cast.sample_rate)
     return silence(0, cast.sample_rate)
-
-
-class _FrameEncoder:
-    """Encodes the samples of one speech and counts them into frames."""
-
-    def __init__(self, cast: Cast) -> None:
-        self._writer = StreamingAudioWriter(cast.response_format, cast.sample_rate)
-        self._segment = 0
-        self._framed = 0  # samples that stand for the frames given so far
-        self._is_first = True
-        self._is_first_of_segment = False
-        self.position = 0  # samples written so far
-
-    def begin_segment(self, index: int) -> None:
-        self._segment = index
-        self._is_first_of_segment = True
-
-    def encode(self, samples: Int16) -> AudioFrame | None:
-        """Return a frame where the codec has bytes ready."""
-        self.position += samples.size
-        data = self._writer.write(samples)
-        return self._frame(data, is_last=False) if data else None
-
-    def finish(self) -> AudioFrame:
-        return self._frame(self._writer.close(), is_last=True)
-
-    def _frame(self, data: bytes, *, is_last: bool) -> AudioFrame:
-        frame = AudioFrame(
-            data=data,
-            segment=self._segment,
-            position=self._framed,
-            samples=self.position - self._framed,
-            first=self._is_first,
-            first_of_segment=self._is_first_of_segment,
-            last=is_last,
-        )
-        self._framed = self.position
-        self._is_first = self._is_first_of_segment = False
-        return frame

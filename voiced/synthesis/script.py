@@ -46,6 +46,11 @@ class Script:
         self._changed = asyncio.Event()
         text.on_change = self._changed.set
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether all of the text has come."""
+        return self._text.is_ended
+
     async def next(self) -> Piece | int | None:
         """Return the next piece; or the number of a flush, all text before which was returned.
 

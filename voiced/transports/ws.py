@@ -232,6 +232,7 @@ class _Client:
             if self._closing is not None:
                 await self._connection.close(self._closing.code, self._closing.reason)
                 return
+            self._arm()  # a window may have closed
             self._has_news.clear()
             await self._has_news.wait()
 
