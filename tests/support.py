@@ -26,14 +26,15 @@ from voiced.config import MAPPINGS, shipped
 from voiced.errors import BackendUnavailable
 from voiced.metrics import Metrics
 from voiced.protocol.access import AccessPolicy
-from voiced.protocol.session import Greeting, SessionLimits
+from voiced.protocol.greeting import Greeting, SessionLimits
 from voiced.request import OpenAISpeechRequest
 from voiced.speech import AudioFormat, AudioFrame, PcmChunk, Segment, SpeechEvent, Voice
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import SpeechDefaults, SpeechReport, TTSBackendManager
 from voiced.synthesis.mappings import Mappings
 from voiced.transports.http import HttpDoor
-from voiced.transports.ws import PATH, WebSocketDoor
+from voiced.transports.listener import PATH
+from voiced.transports.ws import WebSocketDoor
 
 REPOSITORY = Path(__file__).parent.parent
 RATE = 24000

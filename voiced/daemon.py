@@ -16,12 +16,13 @@ from voiced import __version__
 from voiced.config import EMBEDDED_BACKENDS, is_loopback, state_folder
 from voiced.errors import BackendUnavailable, ConfigError, VoicedError
 from voiced.metrics import Metrics
-from voiced.protocol.session import Greeting, SessionLimits
+from voiced.protocol.greeting import Greeting, SessionLimits
 from voiced.settings import Settings, Sources
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import SpeechReport
 from voiced.transports.http import HttpDoor
-from voiced.transports.ws import PATH, WebSocketDoor
+from voiced.transports.listener import PATH
+from voiced.transports.ws import WebSocketDoor
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,17 @@ import pytest
 
 from voiced.errors import BackendError, VoiceNotFound
 from voiced.protocol import messages
+from voiced.protocol.greeting import Greeting, SessionLimits
 from voiced.protocol.session import (
     Action,
     Authenticated,
     Close,
-    Greeting,
     ListVoices,
     Session,
-    SessionLimits,
+    TellStatus,
 )
 from voiced.protocol.speeches import Start, Stop
+from voiced.protocol.status import BackendStatus, Status
 from voiced.request import BackendState, ModelInfo, ModelVoice, Plan, SpeechRequest
 from voiced.speech import (
     AudioFormat,
@@ -122,7 +123,7 @@ def test_a_session_without_a_token_begins_with_auth_ok() -> None:
 def test_a_token_is_asked_for_and_opens() -> None:
     client = Client(is_authenticated=False)
     assert client.greeting == [{"type": "auth_required", "voiced_version": "0.1.0", "protocol": 1}]
-    assert client.send({"type": "auth", "access_token": TOKEN}) == [Authenticated(65536)]
+    assert client.send({"type": "auth", "access_token": TOKEN}) == [Authenticated()]
     assert client.texts()[0]["type"] == "auth_ok"
 
 
@@ -247,15 +248,6 @@ def test_a_long_array_need_not_be_handled_in_one_go() -> None:
     handling = client.session.receive(json.dumps(commands))
     assert next(handling) == []
     assert client.texts() == [{"id": 1, "type": "pong"}]
-
-
-def test_supported_features_and_an_unsubscription_are_taken_note_of() -> None:
-    client = Client()
-    client.send(
-        {"id": 1, "type": "supported_features", "features": {"coalesce_messages": 1}},
-        {"id": 2, "type": "unsubscribe_events", "subscription": 1},
-    )
-    assert [reply["result"] for reply in client.texts()] == [None, None]
 
 
 def test_a_flood_of_errors_closes_and_a_few_do_not() -> None:
@@ -583,6 +575,140 @@ def test_voices_are_looked_up_by_the_owner() -> None:
             }
         ]
     }
+
+
+# -------------------------------------------------------------------------------- coalescing
+
+
+def test_messages_are_joined_where_the_client_can_take_it() -> None:
+    client = Client()
+    client.send({"id": 1, "type": "supported_features", "features": {"coalesce_messages": 1}})
+    client.send({"id": 2, "type": "ping"}, {"id": 3, "type": "ping"})
+    (batch,) = client.received()
+    assert isinstance(batch, str)
+    assert [reply["id"] for reply in json.loads(batch)] == [1, 2, 3]
+    client.send({"id": 4, "type": "ping"})
+    assert client.texts() == [{"id": 4, "type": "pong"}]  # one alone is no array
+
+
+def test_frames_stay_between_the_events_that_they_came_between() -> None:
+    client = Client()
+    client.send({"id": 1, "type": "supported_features", "features": {"coalesce_messages": 1}})
+    client.speak(2)
+    client.session.deliver(2, start())
+    client.session.deliver(2, SegmentStart(0, 0, 4, 0))
+    client.session.deliver(2, frame(100))
+    client.session.finish(2)
+    opening, audio, end = client.received()
+    assert len(json.loads(opening)) == 4
+    assert isinstance(audio, bytes)
+    assert json.loads(end)["event"]["type"] == "speech-end"
+
+
+@pytest.mark.parametrize("features", [{}, {"coalesce_messages": 0}, {"other": 5}])
+def test_without_the_feature_each_message_goes_alone(features: dict[str, Any]) -> None:
+    client = Client()
+    client.send({"id": 1, "type": "supported_features", "features": features})
+    client.send({"id": 2, "type": "ping"})
+    assert len(client.texts()) == 2
+
+
+@pytest.mark.parametrize("features", [5, "coalesce_messages", ["coalesce_messages"]])
+def test_wrong_features_are_told(features: object) -> None:
+    client = Client()
+    client.send({"id": 1, "type": "supported_features", "features": features})
+    assert codes(client.texts()) == ["invalid_request"]
+
+
+# ------------------------------------------------------------------------------------ status
+
+
+def status(speaking: int = 0) -> Status:
+    return Status("ready", 1, speaking, 0, (BackendStatus("espeak", BackendState.READY),))
+
+
+def told(client: Client) -> list[tuple[int, int]]:
+    """Return which subscriptions heard of how many speeches."""
+    return [
+        (reply["id"], reply["event"]["data"]["speaking"])
+        for reply in client.texts()
+        if reply["type"] == "event"
+    ]
+
+
+def test_a_subscriber_is_told_at_once_and_then_what_has_changed() -> None:
+    client = Client()
+    assert not client.session.is_subscribed
+    assert client.send({"id": 1, "type": "subscribe_status"}) == [TellStatus()]
+    assert client.session.is_subscribed
+    assert client.texts() == [{"id": 1, "type": "result", "success": True, "result": None}]
+    client.session.tell(status())
+    (event,) = client.texts()
+    assert event == {
+        "id": 1,
+        "type": "event",
+        "event": {
+            "type": "status",
+            "data": {
+                "state": "ready",
+                "sessions": 1,
+                "speaking": 0,
+                "queued": 0,
+                "backends": [{"id": "espeak", "state": "ready"}],
+            },
+        },
+    }
+    client.time += 9
+    client.session.tell(status())
+    assert told(client) == []
+    client.session.tell(status(speaking=1))
+    assert told(client) == [(1, 1)]
+
+
+def test_a_subscriber_is_told_at_most_twice_a_second() -> None:
+    client = Client()
+    client.send({"id": 1, "type": "subscribe_status"})
+    client.texts()
+    heard = []
+    for step in range(30):
+        client.session.tell(status(step))
+        heard += told(client)
+        client.time += 0.125
+    assert len(heard) == 8  # in 3.75 s
+    client.send({"id": 2, "type": "subscribe_status"})
+    client.texts()
+    client.session.tell(status(99))
+    assert (2, 99) in told(client)
+
+
+def test_a_client_that_does_not_read_is_told_less() -> None:
+    client = Client()
+    client.send({"id": 1, "type": "subscribe_status"})
+    for step in range(100):
+        client.session.tell(status(step))
+        client.time += 1
+    assert len(list(client.received())) == 1  # the result; nothing was piled up behind it
+    client.session.tell(status(100))
+    assert told(client) == [(1, 100)]
+
+
+def test_an_unsubscription_ends_it_and_twice_does_no_harm() -> None:
+    client = Client()
+    client.send({"id": 1, "type": "subscribe_status"})
+    client.send({"id": 2, "type": "unsubscribe_events", "subscription": 1})
+    client.send({"id": 3, "type": "unsubscribe_events", "subscription": 1})
+    assert not client.session.is_subscribed
+    client.send({"id": 4, "type": "unsubscribe_events"})
+    assert codes(client.texts()) == ["invalid_request"]
+    client.session.tell(status())
+    assert told(client) == []
+
+
+def test_subscriptions_are_bounded() -> None:
+    client = Client()
+    for command_id in range(1, 10):
+        client.send({"id": command_id, "type": "subscribe_status"})
+    assert codes(client.texts()) == ["invalid_request"]
 
 
 # ---------------------------------------------------------------------- windows and priority

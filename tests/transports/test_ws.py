@@ -6,14 +6,14 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from support import Parts, eventually, running_parts, scripted, speak
+from support import UNAVAILABLE, Parts, eventually, running_parts, scripted, speak
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from voiced.client import connect as connect_client
 from voiced.protocol import messages
 from voiced.protocol.access import AccessPolicy
-from voiced.protocol.session import SessionLimits
+from voiced.protocol.greeting import SessionLimits
 from voiced.speech import EndReason
 
 TOKEN = AccessPolicy(token="s3cret")
@@ -538,3 +538,34 @@ async def test_an_encoded_speech_passes_through_the_smallest_window(
             elif '"speech-end"' in message:
                 break
         assert '"complete"' in message
+
+
+# ------------------------------------------------------------------------------------- status
+
+
+async def test_the_status_is_told_while_somebody_wants_to_know() -> None:
+    kinds = {"good": scripted(), "bad": scripted(problem=UNAVAILABLE)}
+    async with (
+        running_parts(kinds, limits=SessionLimits(max_speeches=3)) as parts,
+        connect(parts.url) as watching,
+    ):
+        await receive(watching)
+        await say(watching, {"id": 1, "type": "subscribe_status"})
+        assert (await receive(watching))["result"] is None
+        first = (await receive(watching))["event"]["data"]
+        assert first == {
+            "state": "degraded",
+            "sessions": 1,
+            "speaking": 0,
+            "queued": 0,
+            "backends": [{"id": "good", "state": "ready"}, {"id": "bad", "state": "unavailable"}],
+        }
+        async with connect(parts.url) as other:
+            await receive(other)
+            for command in (1, 2):
+                await say(other, {"id": command, "type": "speech/open"})
+            busy = (await receive(watching))["event"]["data"]
+            assert (busy["sessions"], busy["speaking"], busy["queued"]) == (2, 1, 1)
+        await say(watching, {"id": 2, "type": "unsubscribe_events", "subscription": 1})
+        while (await receive(watching)).get("id") != 2:
+            pass

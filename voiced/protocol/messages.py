@@ -102,6 +102,18 @@ class ListVoicesCommand(Command):
     language: str | None = None
 
 
+class UnsubscribeCommand(Command):
+    """`unsubscribe_events`: the id of the command that subscribed."""
+
+    subscription: int
+
+
+class FeaturesCommand(Command):
+    """`supported_features`: what the client can do."""
+
+    features: dict[str, Any] = Field(default_factory=dict)
+
+
 # ------------------------------------------------------------------------------- text frames
 
 

@@ -36,31 +36,26 @@ from voiced.errors import (
     VoicedError,
 )
 from voiced.protocol import messages
+from voiced.protocol.greeting import Greeting
 from voiced.protocol.messages import (
     LARGEST_ID,
-    PROTOCOL_VERSION,
     CancelCommand,
+    FeaturesCommand,
     ListVoicesCommand,
     OpenCommand,
     ProgressCommand,
     SpeakCommand,
     SpeechCommand,
     TextCommand,
+    UnsubscribeCommand,
 )
+from voiced.protocol.patience import Patience
 from voiced.protocol.speeches import Speeches, SpeechOrder, Start, Stop
+from voiced.protocol.status import Status, Subscriptions
 from voiced.request import ModelInfo, ModelVoice, Plan, SpeechRequest, check_length, parse
 from voiced.speech import AudioFormat, EndReason, Priority, SpeechEvent
 
-_ERRORS_AT_ONCE = 200  # failed commands before a session counts as a flood
-_ERRORS_PER_S = 20
 _FLUSHES = 256  # that may wait for the text before them to be spoken
-_TOLD_LIMITS = (
-    "max_message_bytes",
-    "max_input_chars",
-    "max_speech_chars",
-    "max_speeches",
-    "idle_text_ms",
-)
 
 
 class CloseCode(IntEnum):
@@ -85,10 +80,13 @@ class ListVoices:
 
 
 @dataclass(frozen=True, slots=True)
+class TellStatus:
+    """Action: `tell` the status now, and from then on when it has changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticated:
     """Action: the token was right; messages may now have their full size."""
-
-    max_message_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class Close:
     reason: str
 
 
-Action = Start | Stop | ListVoices | Authenticated | Close
+Action = Start | Stop | ListVoices | TellStatus | Authenticated | Close
 
 
 class Planner(Protocol):
@@ -114,31 +112,6 @@ class Planner(Protocol):
     def models(self) -> list[ModelInfo]:
         """List the models."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """What one session may ask for."""
-
-    max_message_bytes: int = 65536
-    max_input_chars: int = 32768  # of a text, or a part of one
-    max_speech_chars: int = 1_000_000  # of all parts together
-    max_speeches: int = 8
-    idle_text_ms: int = 60000  # without text, for a speech that is open for it
-    auth_s: float = 10  # for the token
-    stalled_s: float = 30  # without progress, for a speech whose window is closed
-
-
-@dataclass(frozen=True, slots=True)
-class Greeting:
-    """What `auth_ok` tells."""
-
-    version: str
-    session: str
-    server_id: str
-    server_name: str
-    defaults: dict[str, Any]
-    limits: SessionLimits
 
 
 class _State(Enum):
@@ -169,8 +142,9 @@ class Session:
         self._state = _State.NEW
         self._last_id = 0
         self._is_draining = False
-        self._patience = float(_ERRORS_AT_ONCE)
-        self._patience_at = self._began_at = now()
+        self._began_at = now()
+        self._patience = Patience(now)
+        self._subscriptions = Subscriptions(now)
         self._speeches = Speeches(
             limit=self._limits.max_speeches,
             idle_text_s=self._limits.idle_text_ms / 1000,
@@ -192,8 +166,9 @@ class Session:
             "speech/cancel": self._cancel,
             "speech/progress": self._progress,
             "clear": self._clear,
-            "supported_features": self._acknowledge,
-            "unsubscribe_events": self._acknowledge,
+            "subscribe_status": self._subscribe,
+            "unsubscribe_events": self._unsubscribe,
+            "supported_features": self._support,
         }
 
     # ------------------------------------------------------------------------- what happens
@@ -204,7 +179,7 @@ class Session:
             self._greet()
         else:
             self._state = _State.AUTH
-            self._put({"type": "auth_required", **self._versions()})
+            self._put(self._greeting.auth_required())
 
     def due_at(self) -> float | None:
         """Return when `wake` must be called next, unless something else happens before."""
@@ -274,6 +249,12 @@ class Session:
         """Answer a command that failed."""
         self._put(messages.failure(command, error))
 
+    def tell(self, status: Status) -> None:
+        """Tell the subscribers what has changed. A client that reads slowly hears less often."""
+        if not self._outbox.control_backlog:
+            for subscription, data in self._subscriptions.tell(status):
+                self._put(messages.event(subscription, "status", data))
+
     def drain(self) -> None:
         """Refuse new speeches from now on."""
         self._is_draining = True
@@ -284,9 +265,19 @@ class Session:
         return [*stops, *self._close(CloseCode.GOING_AWAY, "the daemon is stopping")]
 
     @property
+    def is_subscribed(self) -> bool:
+        """Whether anybody wants to be told of the status."""
+        return len(self._subscriptions) > 0
+
+    @property
     def speaking(self) -> int:
         """How many speeches have not ended."""
         return len(self._speeches)
+
+    @property
+    def queued(self) -> int:
+        """How many speeches wait for an earlier one."""
+        return self._speeches.queued
 
     @property
     def backlog(self) -> int:
@@ -301,26 +292,13 @@ class Session:
         is_right = isinstance(token, str) and self._is_token_right(token)
         if fields.get("type") == "auth" and is_right:
             self._greet()
-            return [Authenticated(self._limits.max_message_bytes)]
+            return [Authenticated()]
         self._put({"type": "auth_invalid", "message": "The access token is missing or wrong."})
         return self._close(CloseCode.UNAUTHORIZED, "unauthorized")
 
     def _greet(self) -> None:
         self._state = _State.READY
-        self._put(
-            {
-                "type": "auth_ok",
-                **self._versions(),
-                "session": self._greeting.session,
-                "server": {"id": self._greeting.server_id, "name": self._greeting.server_name},
-                "features": ["marks", "window", "incremental"],
-                "defaults": self._greeting.defaults,
-                "limits": {name: getattr(self._limits, name) for name in _TOLD_LIMITS},
-            }
-        )
-
-    def _versions(self) -> dict[str, Any]:
-        return {"voiced_version": self._greeting.version, "protocol": PROTOCOL_VERSION}
+        self._put(self._greeting.auth_ok())
 
     # ----------------------------------------------------------------------------- commands
 
@@ -342,15 +320,10 @@ class Session:
             return self._handlers[name](command_id, command)
         except VoicedError as error:
             self.fail(command_id, error)
-            return self._lose_patience()
+            return [] if self._patience.lose() else self._close(CloseCode.FLOOD, "only errors")
 
     def _ping(self, command_id: int, _fields: dict[str, Any]) -> list[Action]:
         self._put({"id": command_id, "type": "pong"})
-        return []
-
-    def _acknowledge(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
-        """Answer what asks for nothing here: results are never coalesced, no event goes out."""
-        self._succeed(command_id, None, is_quiet=_is_quiet(fields))
         return []
 
     def _list_models(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
@@ -445,6 +418,22 @@ class Session:
         self._succeed(command_id, {"cancelled": cancelled})
         return [*actions]
 
+    def _subscribe(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        self._subscriptions.add(command_id)
+        self._succeed(command_id, None, is_quiet=_is_quiet(fields))
+        return [TellStatus()]
+
+    def _unsubscribe(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        self._subscriptions.remove(parse(UnsubscribeCommand, fields).subscription)
+        self._succeed(command_id, None, is_quiet=_is_quiet(fields))
+        return []
+
+    def _support(self, command_id: int, fields: dict[str, Any]) -> list[Action]:
+        features = parse(FeaturesCommand, fields).features
+        self._outbox.may_batch = features.get("coalesce_messages") == 1
+        self._succeed(command_id, None, is_quiet=_is_quiet(fields))
+        return []
+
     # ---------------------------------------------------------------------------- the outbox
 
     def _put(self, message: dict[str, Any]) -> None:
@@ -458,13 +447,6 @@ class Session:
         self._state = _State.CLOSED
         stops = self._speeches.end_early(self._speeches.ids(), EndReason.CANCELLED)
         return [*stops, Close(code, reason)]
-
-    def _lose_patience(self) -> list[Action]:
-        now = self._now()
-        regained = (now - self._patience_at) * _ERRORS_PER_S
-        self._patience = min(self._patience + regained, _ERRORS_AT_ONCE) - 1
-        self._patience_at = now
-        return [] if self._patience > 0 else self._close(CloseCode.FLOOD, "only errors")
 
 
 def _id_of(command: object) -> int | None:

@@ -118,6 +118,11 @@ class Speeches:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def queued(self) -> int:
+        """How many have not been started."""
+        return sum(not speech.is_started for speech in self._open.values())
+
     def get(self, speech_id: int) -> Speech | None:
         """Return a speech that has not ended."""
         return self._open.get(speech_id)

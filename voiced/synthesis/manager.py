@@ -28,7 +28,7 @@ from voiced.errors import (
     RequestError,
     VoicedError,
 )
-from voiced.request import ModelInfo, ModelVoice, Plan, SpeechRequest, check_length
+from voiced.request import BackendState, ModelInfo, ModelVoice, Plan, SpeechRequest, check_length
 from voiced.speech import (
     OPENAI_RATE,
     AudioFormat,
@@ -122,6 +122,10 @@ class TTSBackendManager:
     def speaking(self) -> int:
         """How many speeches are being spoken now."""
         return self._speaking
+
+    def states(self) -> dict[str, BackendState]:
+        """Return what every configured backend could do if asked now."""
+        return {backend_id: self._pool.state(backend_id) for backend_id in self._pool.ids()}
 
     def usual(self) -> dict[str, Any]:
         """Return the model, voice and rate of a request that asks for none, as far as known."""

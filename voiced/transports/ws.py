@@ -1,4 +1,4 @@
-"""The WebSocket door: sockets and tasks around `protocol.session`."""
+"""The WebSocket door: tasks around `protocol.session`."""
 
 from __future__ import annotations
 
@@ -8,41 +8,34 @@ import secrets
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from http import HTTPStatus
 
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import MultipleValuesError
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
-from websockets.typing import Subprotocol
 
 from voiced.errors import VoicedError
 from voiced.protocol.access import AccessPolicy
-from voiced.protocol.messages import SUBPROTOCOL
+from voiced.protocol.greeting import Greeting
 from voiced.protocol.session import (
     Action,
     Authenticated,
     Close,
     CloseCode,
-    Greeting,
     ListVoices,
     Session,
+    TellStatus,
 )
 from voiced.protocol.speeches import Start, Stop
+from voiced.protocol.status import BackendStatus, Status
+from voiced.request import BackendState
 from voiced.synthesis.manager import TTSBackendManager
-from voiced.transports.sockets import STALLED_S, keep_unsent_low
+from voiced.transports.listener import WebSocketListener
+from voiced.transports.writer import Writer
 
 log = logging.getLogger(__name__)
-_library_log = logging.getLogger(f"{__name__}.library")
-_library_log.setLevel(logging.CRITICAL)  # it logs every port scan with a traceback
 
-PATH = "/v1/ws"
-_CHECKED = ("Host", "Origin", "Authorization")
-_AUTH_BYTES = 4096  # read at most until then
 _CLOSE_S = 0.5  # for a client to answer our close at shutdown
-_PING_S = 30  # between pings, and for their answer
 _BACKLOG = 256  # answers that may wait unsent before we stop reading
-_WRITE_LIMIT_BYTES = 16384  # in asyncio's buffer; TCP back-pressure begins here
+_LOOK_S = 0.5  # between two looks at the status, while anybody wants to know it
 
 
 class WebSocketDoor:
@@ -56,13 +49,26 @@ class WebSocketDoor:
         greeting: Greeting,
         max_sessions: int,
     ) -> None:
-        self.policy = policy
-        self._manager = manager
+        self.manager = manager
         self._greeting = greeting
-        self._max_sessions = max_sessions
+        self._listener = WebSocketListener(
+            self._handle,
+            policy=policy,
+            max_sessions=max_sessions,
+            max_message_bytes=greeting.limits.max_message_bytes,
+        )
         self._clients: set[_Client] = set()
         self._is_draining = False
-        self._server: Server | None = None
+        self._look: asyncio.TimerHandle | None = None
+
+    @property
+    def policy(self) -> AccessPolicy:
+        """Who may come in. It may be changed; who is in stays."""
+        return self._listener.policy
+
+    @policy.setter
+    def policy(self, policy: AccessPolicy) -> None:
+        self._listener.policy = policy
 
     @property
     def sessions(self) -> int:
@@ -75,28 +81,11 @@ class WebSocketDoor:
         Raises:
             OSError: the address cannot be bound.
         """
-        self._server = await serve(
-            self._handle,
-            host,
-            port,
-            process_request=self._check_upgrade,
-            select_subprotocol=_select_subprotocol,
-            compression=None,  # audio does not compress, and each context costs memory
-            max_size=_AUTH_BYTES,
-            max_queue=4,  # frames read ahead of us: commands are small and handled at once
-            write_limit=_WRITE_LIMIT_BYTES,
-            ping_interval=_PING_S,
-            ping_timeout=_PING_S,
-            close_timeout=STALLED_S,
-            server_header=None,
-            logger=_library_log,
-        )
-        bound: int = self._server.sockets[0].getsockname()[1]
-        return bound
+        return await self._listener.start(host, port)
 
     async def drain(self) -> None:
         """Take no new clients and no new speeches, and return when all speeches have ended."""
-        self._is_draining = True
+        self._is_draining = self._listener.is_full = True
         for client in self._clients:
             client.session.drain()
         await asyncio.gather(*(client.idle() for client in self._clients))
@@ -112,83 +101,78 @@ class WebSocketDoor:
                     await client.has_ended.wait()
         for client in self._clients:
             client.abort()
-        if self._server is not None:
-            self._server.close(code=CloseCode.GOING_AWAY)
-            with suppress(TimeoutError):  # a connection that never said a word is not waited for
-                async with asyncio.timeout(_CLOSE_S / 2):
-                    await self._server.wait_closed()
+        if self._look is not None:
+            self._look.cancel()
+        await self._listener.close(CloseCode.GOING_AWAY)
 
-    def _check_upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
-        try:
-            headers = {name: request.headers.get(name) for name in _CHECKED}
-        except MultipleValuesError:
-            return connection.respond(HTTPStatus.BAD_REQUEST, "A header stands twice.\n")
-        refusal = self.policy.check(
-            request.path,
-            host=headers["Host"],
-            origin=headers["Origin"],
-            authorization=headers["Authorization"],
-        )
-        if refusal is not None:
-            return connection.respond(refusal.status, f"{refusal.message}\n")
-        if request.path.partition("?")[0] != PATH:
-            return connection.respond(HTTPStatus.NOT_FOUND, f"The sessions are at {PATH}.\n")
-        if self._is_draining or len(self._clients) >= self._max_sessions:
-            response = connection.respond(
-                HTTPStatus.SERVICE_UNAVAILABLE, "Too many sessions; try again in a moment.\n"
-            )
-            response.headers["Retry-After"] = "1"
-            return response
-        if self.policy.is_authorized(headers["Authorization"]):
-            connection.protocol.max_message_size = self._greeting.limits.max_message_bytes
-        return None
-
-    async def _handle(self, connection: ServerConnection) -> None:
+    async def _handle(self, connection: ServerConnection, *, is_authorized: bool) -> None:
         name = secrets.token_hex(4)
         session = Session(
-            replace(self._greeting, session=name, defaults=self._manager.usual()),
-            planner=self._manager,
-            is_token_right=self.policy.is_token_right,
+            replace(self._greeting, session=name, defaults=self.manager.usual()),
+            planner=self.manager,
+            is_token_right=self._listener.policy.is_token_right,
             now=asyncio.get_running_loop().time,
         )
         if self._is_draining:  # since the upgrade
             session.drain()
-        client = _Client(connection, session, self._manager)
+        client = _Client(connection, session, self)
         self._clients.add(client)
         try:
-            assert connection.request is not None
-            authorization = connection.request.headers.get("Authorization")
-            await client.run(is_authenticated=self.policy.is_authorized(authorization))
+            await client.run(is_authenticated=is_authorized)
         except Exception:
             log.exception("session %s failed", name)
         finally:
             self._clients.discard(client)
 
+    def admit(self, connection: ServerConnection) -> None:
+        """Let the messages of a client have their full size."""
+        self._listener.admit(connection)
+
+    # ------------------------------------------------------------------------------- status
+
+    def status(self) -> Status:
+        """Return what the daemon does."""
+        backends = self.manager.states()
+        is_whole = BackendState.UNAVAILABLE not in backends.values()
+        return Status(
+            state="draining" if self._is_draining else "ready" if is_whole else "degraded",
+            sessions=len(self._clients),
+            speaking=self.manager.speaking,
+            queued=sum(client.session.queued for client in self._clients),
+            backends=tuple(BackendStatus(name, state) for name, state in backends.items()),
+        )
+
+    def tell_status(self) -> None:
+        """Tell it to all who subscribed, and look again while there are any."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        watching = [client for client in self._clients if client.session.is_subscribed]
+        if watching:
+            status = self.status()
+            for client in watching:
+                client.tell(status)
+            self._look = asyncio.get_running_loop().call_later(_LOOK_S, self.tell_status)
+
 
 class _Client:
     """One connection: its handler reads, one task writes, and each speech has its own."""
 
-    def __init__(
-        self, connection: ServerConnection, session: Session, manager: TTSBackendManager
-    ) -> None:
+    def __init__(self, connection: ServerConnection, session: Session, door: WebSocketDoor) -> None:
         self.session = session
         self.has_ended = asyncio.Event()
         self._connection = connection
-        self._manager = manager
+        self._door = door
         self._loop = asyncio.get_running_loop()
-        self._has_news = asyncio.Event()  # for the writer: there may be something to send
-        self._has_sent = asyncio.Event()  # for all others: something was sent
-        self._closing: Close | None = None
+        self._writer = Writer(connection, self._pop)
         self._alarm: asyncio.TimerHandle | None = None  # for what the session is due to do
         self._work: dict[int, asyncio.Task[None]] = {}  # by the id of the command
 
     async def run(self, *, is_authenticated: bool) -> None:
         """Serve until the connection is gone; then stop all that was spoken for it."""
-        keep_unsent_low(self._connection.transport)
         self.session.open(is_authenticated=is_authenticated)
-        self._has_news.set()
-        writer = asyncio.create_task(self._write(), name=f"write {self.session.name}")
-        self._arm()
+        self._do([])
+        writer = asyncio.create_task(self._writer.run(), name=f"write {self.session.name}")
         try:
             with suppress(ConnectionClosed):
                 await self._read()
@@ -200,12 +184,12 @@ class _Client:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.has_ended.set()
-            self._has_sent.set()
+            self._writer.let_go()
 
     async def idle(self) -> None:
         """Return when no speech is left."""
         while self.session.speaking and not self.has_ended.is_set():
-            await self._sent_something()
+            await self._writer.sent_something()
 
     def shut_down(self) -> None:
         """End the speeches and the session, in order."""
@@ -220,40 +204,19 @@ class _Client:
             for actions in self.session.receive(message):
                 self._do(actions)
                 while self.session.backlog > _BACKLOG or len(self._work) > _BACKLOG:
-                    await self._sent_something()
+                    await self._writer.sent_something()
                 await asyncio.sleep(0)  # the next one of an array is not more urgent than others
 
-    async def _write(self) -> None:
-        while True:
-            while (message := self.session.pop()) is not None:
-                with suppress(ConnectionClosed):
-                    await self._send(message)
-                self._has_sent.set()
-            if self._closing is not None:
-                await self._connection.close(self._closing.code, self._closing.reason)
-                return
+    def _pop(self) -> str | bytes | None:
+        message = self.session.pop()
+        if message is None:
             self._arm()  # a window may have closed
-            self._has_news.clear()
-            await self._has_news.wait()
+        return message
 
-    async def _send(self, message: str | bytes) -> None:
-        """Send, never cancelled for being slow: a socket that takes nothing is aborted."""
-        self._send_timer = self._loop.call_later(STALLED_S, self._check_progress, None)
-        try:
-            await self._connection.send(message)
-        finally:
-            self._send_timer.cancel()
-
-    def _check_progress(self, previous: int | None) -> None:
-        waiting = self._connection.transport.get_write_buffer_size()
-        if previous is not None and waiting >= previous:
-            self._connection.transport.abort()
-            return
-        self._send_timer = self._loop.call_later(STALLED_S, self._check_progress, waiting)
-
-    async def _sent_something(self) -> None:
-        self._has_sent.clear()
-        await self._has_sent.wait()
+    def tell(self, status: Status) -> None:
+        """Tell the subscribers what has changed."""
+        self.session.tell(status)
+        self._writer.wake()
 
     def _do(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -265,11 +228,13 @@ class _Client:
                 case Stop():
                     if work := self._work.get(action.speech):  # gone, where the client is
                         work.cancel()
-                case Authenticated(max_message_bytes):
-                    self._connection.protocol.max_message_size = max_message_bytes
-                case Close():
-                    self._closing = self._closing or action
-        self._has_news.set()
+                case TellStatus():
+                    self._door.tell_status()
+                case Authenticated():
+                    self._door.admit(self._connection)
+                case Close(code, reason):
+                    self._writer.close(code, reason)
+        self._writer.wake()
         self._arm()
 
     def _arm(self) -> None:
@@ -292,20 +257,20 @@ class _Client:
 
     def _ended(self, command: int) -> None:
         del self._work[command]
-        self._has_sent.set()
+        self._writer.let_go()
 
     async def _speak(self, action: Start) -> None:
         speech = action.speech
         error: VoicedError | None = None
         label = f"{self.session.name}/{speech}"
         try:
-            spoken = self._manager.speak(action.plan, label=label, priority=action.priority)
+            spoken = self._door.manager.speak(action.plan, label=label, priority=action.priority)
             async with aclosing(spoken) as events:
                 async for event in events:
                     while not self.session.has_room(speech):
-                        await self._sent_something()
+                        await self._writer.sent_something()
                     self.session.deliver(speech, event)
-                    self._has_news.set()
+                    self._writer.wake()
         except VoicedError as failure:
             error = failure
         except Exception:
@@ -315,15 +280,9 @@ class _Client:
 
     async def _list_voices(self, action: ListVoices) -> None:
         try:
-            voices = await self._manager.voices(model=action.model, language=action.language)
+            voices = await self._door.manager.voices(model=action.model, language=action.language)
         except VoicedError as error:
             self.session.fail(action.command, error)
         else:
             self.session.answer_voices(action, voices)
-        self._has_news.set()
-
-
-def _select_subprotocol(
-    _connection: ServerConnection, offered: Sequence[Subprotocol]
-) -> Subprotocol | None:
-    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
+        self._writer.wake()
