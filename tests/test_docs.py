@@ -11,7 +11,7 @@ from support import REPOSITORY, documented_backend, fenced
 from voiced import errors
 from voiced.backends.espeak import EspeakOptions
 from voiced.errors import VoicedError
-from voiced.protocol.session import CloseCode
+from voiced.protocol.actions import CloseCode
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
 

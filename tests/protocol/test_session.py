@@ -8,16 +8,17 @@ import pytest
 
 from voiced.errors import BackendError, VoiceNotFound
 from voiced.protocol import messages
-from voiced.protocol.greeting import Greeting, SessionLimits
-from voiced.protocol.session import (
+from voiced.protocol.actions import (
     Action,
     Authenticated,
     Close,
     ListVoices,
-    Session,
+    Start,
+    Stop,
     TellStatus,
 )
-from voiced.protocol.speeches import Start, Stop
+from voiced.protocol.greeting import Greeting, SessionLimits
+from voiced.protocol.session import Session
 from voiced.protocol.status import BackendStatus, Status
 from voiced.request import BackendState, ModelInfo, ModelVoice, Plan, SpeechRequest
 from voiced.speech import (

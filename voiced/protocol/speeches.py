@@ -9,13 +9,14 @@ Every speech that is opened gets exactly one `speech-end`. Without I/O, as all o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any, Literal
 
-from voiced.errors import SpeechClosed, TooManySpeeches, VoicedError
+from voiced.errors import SpeechClosed, SpeechTimeout, TooManySpeeches, VoicedError
 from voiced.protocol import messages
+from voiced.protocol.actions import Start, Stop
 from voiced.protocol.outbox import Outbox, Outgoing, Queue
 from voiced.protocol.timeline import Timeline
 from voiced.request import Plan
@@ -43,31 +44,6 @@ class SpeechOrder:
     priority: Priority = Priority.NORMAL
     marks: Literal["none", "segment", "word"] = "none"
     window_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A speech that is to end early at a time, unless its client does something."""
-
-    at: float
-    speech: int
-    reason: EndReason
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Action: begin to speak; feed `deliver`, then `finish` once."""
-
-    speech: int
-    plan: Plan
-    priority: Priority
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Action: stop the engine of a speech that was started; its `finish` is not wanted."""
-
-    speech: int
 
 
 @dataclass(slots=True)
@@ -182,17 +158,37 @@ class Speeches:
         speech.blocked_at = None
         self._watch(speech)
 
-    def due(self) -> list[Due]:
-        """Return which speeches are to end early, and when."""
-        dues = []
-        for speech in self._open.values():
-            if not speech.plan.text.is_ended:
-                at = speech.last_text_at + self._idle_text_s
-                dues.append(Due(at, speech.id, EndReason.TIMEOUT))
-            if speech.blocked_at is not None:
-                at = speech.blocked_at + self._stalled_s
-                dues.append(Due(at, speech.id, EndReason.STALLED))
-        return dues
+    def due_at(self) -> float | None:
+        """Return when `end_late` must be called next, unless something else happens before."""
+        dues = [at for speech in self._open.values() for at, _ in self._dues(speech)]
+        return min(dues, default=None)
+
+    def end_late(self) -> list[Stop | Start]:
+        """End the speeches that got no text, or no progress, for too long."""
+        now = self._now()
+        actions: list[Stop | Start] = []
+        for speech in list(self._open.values()):
+            late = [reason for at, reason in self._dues(speech) if now >= at]
+            if late:
+                actions += self.end_early([speech.id], late[0], self._late(late[0]))
+        return [*actions, *self.start_next()]
+
+    def _dues(self, speech: Speech) -> Iterator[tuple[float, EndReason]]:
+        """Yield when a speech is to end early, unless its client does something."""
+        if not speech.plan.text.is_ended:
+            yield speech.last_text_at + self._idle_text_s, EndReason.TIMEOUT
+        if speech.blocked_at is not None:
+            yield speech.blocked_at + self._stalled_s, EndReason.STALLED
+
+    def _late(self, reason: EndReason) -> SpeechTimeout:
+        if reason is EndReason.STALLED:
+            return SpeechTimeout(
+                f"Its window was closed for {self._stalled_s:g} s; send speech/progress."
+            )
+        return SpeechTimeout(
+            f"No text came for {self._idle_text_s:g} s; end a speech, or send empty text to keep "
+            "it open."
+        )
 
     def start_next(self) -> list[Start]:
         """Start what need not wait: for earlier ones, and normal ones for all of high priority."""

@@ -14,17 +14,18 @@ from websockets.exceptions import ConnectionClosed
 
 from voiced.errors import VoicedError
 from voiced.protocol.access import AccessPolicy
-from voiced.protocol.greeting import Greeting
-from voiced.protocol.session import (
+from voiced.protocol.actions import (
     Action,
     Authenticated,
     Close,
     CloseCode,
     ListVoices,
-    Session,
+    Start,
+    Stop,
     TellStatus,
 )
-from voiced.protocol.speeches import Start, Stop
+from voiced.protocol.greeting import Greeting
+from voiced.protocol.session import Session
 from voiced.protocol.status import BackendStatus, Status
 from voiced.request import BackendState
 from voiced.synthesis.manager import TTSBackendManager
