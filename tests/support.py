@@ -208,6 +208,12 @@ async def running_parts(
             await http.close()
 
 
+def cut_off(parts: Parts) -> None:
+    """Drop every session without a word, as a network does."""
+    for client in list(parts.websocket._clients):
+        client.abort()
+
+
 async def eventually(is_so: Callable[[], bool], *, seconds: float = 5) -> None:
     """Wait for something that other tasks or processes bring about."""
     async with asyncio.timeout(seconds):

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
-from support import Parts, running_parts, scripted
+from support import Parts, cut_off, eventually, running_parts, scripted
 
 from voiced.client import AnswerError, ClientError, Speech, connect
 from voiced.errors import TextTooLong, Unauthorized
@@ -16,9 +17,9 @@ async def test_a_speech_is_iterated_for_its_audio(parts: Parts) -> None:
             audio = b"".join([part async for part in speech])
         assert speech.start["voice"] == "en-us+f3"
         assert speech.segments[0]["segment"] == 0
-        assert speech.end is not None
-        assert speech.end.reason == "complete"
-        assert speech.end.samples == len(audio) // 2
+        assert speech.ended is not None
+        assert speech.ended.reason == "complete"
+        assert speech.ended.samples == len(audio) // 2
 
 
 async def test_notices_are_kept(parts: Parts) -> None:
@@ -32,8 +33,8 @@ async def test_leaving_early_cancels(parts: Parts) -> None:
         async with client.speak("One, two, three. " * 500) as speech:
             async for _ in speech:
                 break
-        assert speech.end is not None
-        assert speech.end.reason == "cancelled"
+        assert speech.ended is not None
+        assert speech.ended.reason == "cancelled"
         async with client.speak("And on.") as speech:
             assert [part async for part in speech]
 
@@ -138,3 +139,129 @@ async def test_a_lost_connection_ends_the_speech() -> None:
                 await drain(speech)
         with pytest.raises(ClientError):
             await client.ping()
+
+
+# ------------------------------------------------------------------------- text piece by piece
+
+
+async def test_an_open_speech_takes_text_while_it_is_heard(parts: Parts) -> None:
+    async with connect(parts.url) as client:
+        async with client.open_speech(marks="word", max_delay_ms=0) as speech:
+            await speech.say("Good morning, every")
+            audio = aiter(speech)
+            heard = await anext(audio)
+            assert speech.segments[0]["text_end"] == len("Good morning,")
+            await speech.say("one.")
+            assert await speech.flush() == 1
+            await speech.end()
+            heard += b"".join([part async for part in audio])
+            with pytest.raises(AnswerError) as caught:
+                await speech.say("More.")
+        assert caught.value.code == "speech_closed"
+        assert speech.ended is not None
+        assert speech.ended.samples == len(heard) // 2
+        assert speech.flushed == {1: speech.ended.samples}
+        assert [(mark.text_start, mark.text_end) for mark in speech.marks] == [
+            (0, 4),
+            (5, 12),
+            (14, 22),
+        ]
+        assert not speech.marks[0].is_estimated
+
+
+async def test_text_longer_than_a_message_is_said_in_parts(parts: Parts) -> None:
+    text = "Fünf \U0001f642 Wörter und \ud800 mehr. " * 3000
+    async with connect(parts.url) as client, client.open_speech(window_ms=200) as speech:
+        await speech.say(text)
+        answer = await speech.cancel(played_ms=0)
+        assert answer["text_remaining"] == text
+
+
+async def test_a_window_gives_no_more_than_is_played(parts: Parts) -> None:
+    async with (
+        connect(parts.url) as client,
+        client.speak("One, two, three. " * 20, window_ms=500) as speech,
+    ):
+        received_ms = 0.0
+        async for part in speech:
+            received_ms += len(part) / 48
+            await speech.played(received_ms)
+        assert speech.ended is not None
+        assert speech.ended.audio_ms == round(received_ms)
+
+
+async def test_the_word_that_is_heard_can_be_found(parts: Parts) -> None:
+    text = "One, two, three."
+    async with connect(parts.url) as client, client.speak(text, marks="word") as speech:
+        await drain(speech)
+        heard = [speech.mark_at(mark.start_ms) for mark in speech.marks]
+        assert [text[mark.text_start : mark.text_end] for mark in heard if mark] == [
+            "One",
+            "two",
+            "three",
+        ]
+        assert speech.mark_at(-1) is None
+        assert speech.mark_at(60_000) is None
+
+
+async def test_an_open_speech_that_is_left_is_cancelled(parts: Parts) -> None:
+    async with connect(parts.url) as client:
+        async with client.open_speech() as speech:
+            await speech.say("One")
+        assert speech.ended is not None
+        assert speech.ended.reason == "cancelled"
+
+
+# --------------------------------------------------------------------------------- the session
+
+
+async def test_an_idle_session_that_was_lost_is_opened_again() -> None:
+    async with running_parts() as parts, connect(parts.url) as client:
+        await client.ping()
+        before = client.greeting["session"]
+        cut_off(parts)
+        await eventually(lambda: not parts.websocket.sessions)
+        assert await client.voices(language="de")
+        assert client.greeting["session"] != before
+        async with client.speak("And on.") as speech:
+            assert await drain(speech)
+
+
+async def test_a_speech_that_was_lost_fails_and_the_next_one_is_spoken() -> None:
+    async with running_parts() as parts, connect(parts.url) as client:
+        async with client.open_speech() as speech:
+            await speech.say("One")
+            cut_off(parts)
+            with pytest.raises(ClientError):
+                await drain(speech)
+            with pytest.raises(ClientError):
+                await speech.say("two")
+        async with client.speak("And on.") as speech:
+            assert await drain(speech)
+
+
+async def test_the_status_can_be_watched() -> None:
+    async with running_parts() as parts, connect(parts.url) as client:
+        async with aclosing(client.watch()) as statuses:
+            assert (await anext(statuses))["speaking"] == 0
+            async with client.open_speech():
+                assert (await asyncio.wait_for(anext(statuses), 5))["speaking"] == 1
+        await client.ping()
+        async with aclosing(client.watch()) as statuses:
+            await anext(statuses)
+            cut_off(parts)
+            with pytest.raises(ClientError):
+                await anext(statuses)
+
+
+async def test_many_tasks_share_a_session_while_it_is_opened_again() -> None:
+    async with running_parts() as parts, connect(parts.url) as client:
+        cut_off(parts)
+        await eventually(lambda: not parts.websocket.sessions)
+
+        async def listen(number: int) -> int:
+            async with client.speak(f"Number {number}.", mode="parallel") as speech:
+                return await drain(speech)
+
+        assert all(await asyncio.gather(*map(listen, range(8))))
+        assert parts.websocket.sessions == 1

@@ -182,8 +182,8 @@ async def test_sigterm_lets_a_speech_end(tmp_path: Path) -> None:
         async with client.speak("Good morning, this takes a moment to say.") as speech:
             run.process.send_signal(signal.SIGTERM)
             assert [part async for part in speech]
-        assert speech.end is not None
-        assert speech.end.reason == "complete"
+        assert speech.ended is not None
+        assert speech.ended.reason == "complete"
         assert (await run.end())[0] == 0
 
 
@@ -205,8 +205,8 @@ async def test_sigterm_ends_what_does_not_end_in_time(tmp_path: Path) -> None:
         with pytest.raises(ClientError, match="shutdown"):
             async for _ in parts:  # half an hour of speech, faster than it is heard
                 pass
-        assert speech.end is not None
-        assert speech.end.reason == "shutdown"
+        assert speech.ended is not None
+        assert speech.ended.reason == "shutdown"
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
         assert (await run.end())[0] == 0

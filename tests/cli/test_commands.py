@@ -11,7 +11,7 @@ import wave
 from pathlib import Path
 
 import pytest
-from support import Parts, decode
+from support import Parts, decode, eventually
 
 from voiced.cli import COMMANDS
 
@@ -76,6 +76,38 @@ async def test_say_reads_standard_input(parts: Parts, tmp_path: Path) -> None:
     again = tmp_path / "again.wav"
     await run("say", "Good morning", "-o", str(again), parts=parts)
     assert output.read_bytes() == again.read_bytes()
+
+
+async def test_standard_input_is_heard_before_it_has_ended(parts: Parts, tmp_path: Path) -> None:
+    output = tmp_path / "out.pcm"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "voiced", "say", "-", "-o", str(output)),
+        stdin=asyncio.subprocess.PIPE,
+        env=os.environ | {"VOICED_URL": parts.url},
+    )
+    assert process.stdin is not None
+    for letters in "Good morning, ünd":
+        process.stdin.write(letters.encode()[:1])
+        await process.stdin.drain()
+        process.stdin.write(letters.encode()[1:])
+    await eventually(lambda: output.exists() and output.stat().st_size > 10_000, seconds=10)
+    process.stdin.write(b" welcome.")
+    process.stdin.close()
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert parts.reports[-1].characters == len("Good morning, ünd welcome.")
+
+
+async def test_a_file_as_standard_input_is_read_whole(parts: Parts, tmp_path: Path) -> None:
+    text, output = tmp_path / "text", tmp_path / "out.pcm"
+    text.write_text("One, two, three. " * 500, encoding="utf-8")
+    with text.open("rb") as file:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "voiced", "say", "-", "-o", str(output), "--speed", "4"),
+            stdin=file,
+            env=os.environ | {"VOICED_URL": parts.url},
+        )
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert parts.reports[-1].characters == 17 * 500
 
 
 async def test_say_takes_what_a_request_takes(parts: Parts, tmp_path: Path) -> None:

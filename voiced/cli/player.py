@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable
 from importlib.util import find_spec
 
 from voiced.errors import VoicedError
@@ -24,7 +24,7 @@ def find_player() -> str | None:
     return "sounddevice" if find_spec("sounddevice") else None
 
 
-async def play(audio: AsyncIterator[bytes], *, rate: int) -> None:
+async def play(audio: AsyncIterable[bytes], *, rate: int) -> None:
     """Play 16-bit mono samples until they end.
 
     Raises:
@@ -64,7 +64,7 @@ async def play(audio: AsyncIterator[bytes], *, rate: int) -> None:
         )
 
 
-async def _play_by_sounddevice(audio: AsyncIterator[bytes], *, rate: int) -> None:
+async def _play_by_sounddevice(audio: AsyncIterable[bytes], *, rate: int) -> None:
     import sounddevice
 
     try:

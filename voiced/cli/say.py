@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from voiced.cli.session import add_server_arguments, connect_by
+from voiced.cli.typed import say_typed
 from voiced.errors import VoicedError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from voiced.client import Speech
+    from voiced.client import Client, Speech
 
 HELP = "speak a text: play it as it arrives, or write it to a file"
-EXAMPLE = "voiced say 'Good morning' -o morning.mp3"
+EXAMPLE = "voiced say 'Good morning' -o morning.mp3; llm 'Tell me a story' | voiced say -"
 
 _FORMATS = {
     ".wav": "wav",
@@ -37,7 +38,9 @@ _RATE = 24000  # Hz of what is played and written
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("text", nargs="+", help="the text; - reads standard input")
+    parser.add_argument(
+        "text", nargs="+", help="the text; - says standard input as it comes, word by word"
+    )
     parser.add_argument("-o", "--output", type=Path, help=f"write {', '.join(_FORMATS)}")
     parser.add_argument("--model", help="the model (default: the daemon's)")
     parser.add_argument("--voice", help="the voice (default: the model's)")
@@ -49,36 +52,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Speak."""
-    text = " ".join(args.text)
-    if text == "-":
-        text = sys.stdin.read()
     output: Path | None = args.output
     if output is not None and output.suffix.lower() not in _FORMATS:
         raise VoicedError(f"Cannot tell the format of {output.name}; end it in .wav or .mp3, say.")
-    asyncio.run(_say(args, text, output))
+    asyncio.run(_say(args, " ".join(args.text), output))
     return 0
 
 
 async def _say(args: argparse.Namespace, text: str, output: Path | None) -> None:
-    from voiced.cli.player import play
-
-    wanted = {
-        key: getattr(args, key) for key in ("model", "voice", "language", "speed", "priority")
-    }
+    wanted = {key: getattr(args, key) for key in _FIELDS}
     fields: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
     fields["response_format"] = _FORMATS[output.suffix.lower()] if output else "pcm"
-    async with connect_by(args) as client, client.speak(text, **fields) as speech:
-        with _progress(len(text), is_shown=output is not None) as progress:
-            audio = _watched(speech, len(text), progress)
-            if output is None:
-                await play(audio, rate=_RATE)
-            else:
-                await _write(audio, output)
-    for notice in speech.notices:
+    async with connect_by(args) as client:
+        if text == "-":
+            notices = await _say_standard_input(client, output, fields)
+        else:
+            async with client.speak(text, **fields) as speech:
+                with _progress(len(text), is_shown=output is not None) as progress:
+                    await _hear(_watched(speech, len(text), progress), output)
+            notices = speech.notices
+    for notice in notices:
         print(f"voiced: {notice['message']}", file=sys.stderr)
 
 
-async def _write(audio: AsyncIterator[bytes], output: Path) -> None:
+async def _say_standard_input(
+    client: Client, output: Path | None, fields: dict[str, Any]
+) -> list[dict[str, Any]]:
+    idle_s = client.greeting["limits"]["idle_text_ms"] / 2000
+    async with client.open_speech(**fields) as speech:
+        saying = asyncio.create_task(say_typed(speech, sys.stdin.fileno(), idle_s=idle_s))
+        try:
+            await _hear(speech, output)
+        finally:
+            saying.cancel()
+            (outcome,) = await asyncio.gather(saying, return_exceptions=True)
+        if isinstance(outcome, VoicedError):
+            raise outcome
+    return speech.notices
+
+
+async def _hear(audio: AsyncIterable[bytes], output: Path | None) -> None:
+    from voiced.cli.player import play
+
+    if output is None:
+        await play(audio, rate=_RATE)
+    else:
+        await _write(audio, output)
+
+
+async def _write(audio: AsyncIterable[bytes], output: Path) -> None:
     try:
         with output.open("wb") as file:
             async for part in audio:
