@@ -131,6 +131,14 @@ class LaneSection(Section):
     )
 
 
+class ReadingSection(Section):
+    """`[reading]`: from text as it is written to text as it is said."""
+
+    code_blocks: Literal["announce", "skip"] = Field(
+        "announce", description="Say that there is one, or nothing; what is in it is not said."
+    )
+
+
 class LogSection(Section):
     """`[log]`: what is told, to standard error."""
 
@@ -149,6 +157,7 @@ class Config(Section):
     limits: LimitsSection = LimitsSection()
     cache: CacheSection = CacheSection()
     lane: LaneSection = LaneSection()
+    reading: ReadingSection = ReadingSection()
     log: LogSection = LogSection()
     backends: dict[str, dict[str, Any]] = {}  # each checked by its type's own model
 

@@ -207,7 +207,8 @@ async def discover(
         try:
             while (left := deadline - loop.time()) > 0:
                 try:
-                    name = await asyncio.wait_for(seen.get(), left)
+                    async with asyncio.timeout(left):
+                        name = await seen.get()
                 except TimeoutError:
                     return
                 info = AsyncServiceInfo(SERVICE, name)

@@ -60,6 +60,7 @@ class Settings:
                 language=defaults.language,
                 fallback=defaults.fallback,
                 first_segment=self.config.lane.first_segment,
+                code_blocks=self.config.reading.code_blocks,
                 max_input_chars=self.config.limits.max_input_chars,
             ),
             idle_unload_s=self.config.lane.idle_unload_s,

@@ -5,7 +5,16 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from support import RATE, UNAVAILABLE, eventually, request, running_manager, scripted, speak
+from support import (
+    RATE,
+    UNAVAILABLE,
+    ScriptedBackend,
+    eventually,
+    request,
+    running_manager,
+    scripted,
+    speak,
+)
 
 from voiced.backends.base import BackendSettings
 from voiced.errors import (
@@ -18,6 +27,7 @@ from voiced.errors import (
     TextTooLong,
     VoiceNotFound,
 )
+from voiced.reading.markup import CodeReading
 from voiced.request import BackendState, OpenAISpeechRequest, Plan
 from voiced.speech import (
     AudioFormat,
@@ -410,6 +420,47 @@ async def test_an_engine_that_knows_its_words_marks_them_in_the_text_as_given() 
         positions = [word.position for word in marks]
         assert positions == sorted(positions)
         assert positions[-1] < len((await speak(manager, SPOKEN))[1]) / 2
+
+
+MARKUP = "# Tea\n- Say **hello**, [all](http://x/y) 👋\n\n```py\ncode()\n```\nDone."
+
+
+async def test_marks_point_into_the_text_as_given_however_it_was_read() -> None:
+    async with running_manager() as manager:
+        found = await words_of(manager, MARKUP)
+        said = [MARKUP[word.text_start : word.text_end] for w in found for word in w.words]
+        assert said == ["Tea", "Say", "hello", "all", "```py", "```py", "Done"]
+
+
+async def test_raw_text_is_spoken_as_it_stands() -> None:
+    async with running_manager({"good": scripted()}) as manager:
+        await speak(manager, "**a** 🎉", language="en")
+        await speak(manager, "**a** 🎉", model_specific_options={"raw": True})
+        backend = await manager.get_backend("good")
+        assert isinstance(backend, ScriptedBackend)
+        assert backend.spoken == ["a", "**a** 🎉"]
+
+
+@pytest.mark.parametrize(("code_blocks", "said"), [("announce", ["Codeblock."]), ("skip", [])])
+async def test_a_code_block_is_announced_or_skipped(
+    code_blocks: CodeReading, said: list[str]
+) -> None:
+    defaults = SpeechDefaults(code_blocks=code_blocks)
+    async with running_manager({"good": scripted()}, defaults=defaults) as manager:
+        await speak(manager, "```\nx = 1\n```", voice="zwei")
+        backend = await manager.get_backend("good")
+        assert isinstance(backend, ScriptedBackend)
+        assert backend.spoken == said
+
+
+async def test_a_document_is_not_read_as_markdown() -> None:
+    options = {"ssml": True}
+    async with running_manager() as manager:
+        plain = await speak(manager, "one two")
+        document = await speak(
+            manager, "<speak>one <!-- no --> two</speak>", model_specific_options=options
+        )
+        assert abs(len(plain[1]) - len(document[1])) < len(plain[1]) / 2
 
 
 async def test_marks_move_with_the_speed_the_rate_and_the_silence_before() -> None:

@@ -157,7 +157,8 @@ class Client:
         answer = self._answers[command_id] = asyncio.get_running_loop().create_future()
         try:
             await connection.send(message)
-            return await asyncio.wait_for(answer, ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):  # wait_for of Python 3.11 loses cancellations
+                return await answer
         except ConnectionClosed:
             raise _lost(connection) from None
         except TimeoutError:

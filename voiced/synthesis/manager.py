@@ -28,6 +28,7 @@ from voiced.errors import (
     RequestError,
     VoicedError,
 )
+from voiced.reading.markup import CodeReading
 from voiced.request import BackendState, ModelInfo, ModelVoice, Plan, SpeechRequest, check_length
 from voiced.speech import (
     OPENAI_RATE,
@@ -59,6 +60,7 @@ class SpeechDefaults:
     language: str = ""
     fallback: str = AUTO
     first_segment: FirstSegment = "clause"
+    code_blocks: CodeReading = "announce"
     max_input_chars: int = 32768
 
 
@@ -336,6 +338,7 @@ class TTSBackendManager:
                 type(backend), request.model_specific_options, is_fallback=is_fallback
             ),
             first_segment=self.defaults.first_segment,
+            code_blocks=self.defaults.code_blocks,
             response_format=plan.response_format,
             sample_rate=plan.sample_rate,
             speed=request.speed,

@@ -11,6 +11,8 @@ import numpy as np
 
 from voiced.audio.pcm import AudioNormalizer, silence
 from voiced.backends.base import SharedOptions, TTSBackendBase
+from voiced.reading.markup import CodeReading, MarkupReader
+from voiced.reading.reader import VerbatimReader
 from voiced.reading.words import words
 from voiced.speech import (
     AudioFormat,
@@ -29,8 +31,8 @@ from voiced.speech import (
     Words,
 )
 from voiced.synthesis.framer import Framer
-from voiced.synthesis.script import Script
-from voiced.synthesis.segmenter import FirstSegment, Piece, Segmenter, Uncut
+from voiced.synthesis.script import Passage, Script
+from voiced.synthesis.segmenter import FirstSegment, Segmenter, Uncut
 from voiced.text import SpeechText
 
 _SENTENCE_PAUSE_MS = 250
@@ -49,6 +51,7 @@ class Cast:
     voice: Voice
     options: SharedOptions
     first_segment: FirstSegment
+    code_blocks: CodeReading
     response_format: AudioFormat
     sample_rate: int
     speed: float
@@ -93,13 +96,13 @@ class _Speaking:
 
     async def events(self, script: Script) -> AsyncGenerator[SpeechEvent, None]:
         """Speak the script to its end."""
-        while (piece := await script.next()) is not None:
+        while (passage := await script.next()) is not None:
             for event in self._end_segment():
                 yield event
-            if isinstance(piece, int):
-                yield Flushed(piece, self._framer.position)
+            if isinstance(passage, int):
+                yield Flushed(passage, self._framer.position)
                 continue
-            async with aclosing(self._speak(piece)) as events:
+            async with aclosing(self._speak(passage)) as events:
                 async for event in events:
                     yield event
             # The last frame of a speech belongs to its last segment; who could still wait for text
@@ -108,34 +111,36 @@ class _Speaking:
                 for event in self._end_segment():
                     yield event
 
-    async def _speak(self, piece: Piece) -> AsyncGenerator[SpeechEvent, None]:
+    async def _speak(self, passage: Passage) -> AsyncGenerator[SpeechEvent, None]:
         position, pause = self._framer.position, self._pause
         # Due when the audio before it will have been heard, or at once if that was before now.
         self._due = max(self._due, asyncio.get_running_loop().time())
-        segment = _segment(self._index, piece, self._cast, due=self._due)
+        segment = _segment(self._index, passage, self._cast, due=self._due)
         begin = position + pause.size
         is_known = False
         async with aclosing(_samples(segment, self._cast)) as parts:
             async for samples, marks in parts:
                 if self._framer.position == position:
-                    yield SegmentStart(self._index, piece.start, piece.end, position, pause.size)
+                    yield SegmentStart(
+                        self._index, passage.start, passage.end, position, pause.size
+                    )
                     self._framer.begin_segment(self._index)
                     samples = np.concatenate((pause, samples))  # noqa: PLW2901
                 if marks:
                     is_known = True
-                    yield _words(marks, piece, begin, is_estimated=False)
+                    yield _words(marks, passage, begin, is_estimated=False)
                 for frame in self._framer.frames(samples):
                     yield frame
         end = self._framer.position
         if end == position:
             return
         if not is_known:
-            spread = _spread(piece, end - begin)
-            self._ending.append(_words(spread, piece, begin, is_estimated=True))
+            spread = _spread(passage, end - begin)
+            self._ending.append(_words(spread, passage, begin, is_estimated=True))
         self._ending.append(SegmentEnd(self._index, end))
         self._index += 1
         self._due += (end - position) / self._cast.sample_rate
-        self._pause = _pause_after(piece, self._cast)
+        self._pause = _pause_after(passage, self._cast)
 
     def _end_segment(self) -> list[SpeechEvent]:
         ending, self._ending = self._ending, []
@@ -154,19 +159,25 @@ class _Speaking:
 
 def _script(text: SpeechText, cast: Cast) -> Script:
     sizes = cast.backend.segment_sizes(cast.options)
-    if sizes is None:
-        return Script(text, Uncut())
+    if sizes is None:  # a document, which is markup of its own
+        return Script(text, reader=VerbatimReader(), cutter=Uncut())
+    language = cast.language or next(iter(cast.voice.languages), None)
+    reader = MarkupReader(language=language, code=cast.code_blocks)
     first = cast.options.first_segment or cast.first_segment
-    return Script(text, Segmenter(sizes, first=first))
+    return Script(
+        text,
+        reader=VerbatimReader() if cast.options.raw else reader,
+        cutter=Segmenter(sizes, first=first),
+    )
 
 
-def _segment(index: int, piece: Piece, cast: Cast, *, due: float) -> Segment:
+def _segment(index: int, passage: Passage, cast: Cast, *, due: float) -> Segment:
     slowest, fastest = cast.backend.speeds
     return Segment(
         index=index,
-        text=piece.text,
-        start=piece.start,
-        end=piece.end,
+        text=passage.text,
+        start=passage.start,
+        end=passage.end,
         voice=cast.voice,
         language=cast.language,
         speed=min(max(cast.speed, slowest), fastest),
@@ -205,21 +216,21 @@ async def _samples(
         yield samples, placed()
 
 
-def _words(marks: list[WordMark], piece: Piece, begin: int, *, is_estimated: bool) -> Words:
+def _words(marks: list[WordMark], passage: Passage, begin: int, *, is_estimated: bool) -> Words:
     """Say marks in the terms of the speech, for a segment that is heard from `begin` on."""
-    told = (Word(*piece.span(mark.start, mark.end), begin + mark.sample) for mark in marks)
+    told = (Word(*passage.span(mark.start, mark.end), begin + mark.sample) for mark in marks)
     return Words(tuple(told), is_estimated)
 
 
-def _spread(piece: Piece, samples: int) -> list[WordMark]:
+def _spread(passage: Passage, samples: int) -> list[WordMark]:
     """Share the samples of a segment out among its characters."""
-    share = samples / len(piece.text)
-    return [WordMark(start, end, int(start * share)) for start, end in words(piece.text)]
+    share = samples / len(passage.text)
+    return [WordMark(start, end, int(start * share)) for start, end in words(passage.text)]
 
 
-def _pause_after(piece: Piece, cast: Cast) -> Int16:
+def _pause_after(passage: Passage, cast: Cast) -> Int16:
     """The pause that a reader makes after this text, as it ends."""
-    sign = piece.text.rstrip("\"'”’»)]}*_")[-1:]
+    sign = passage.text.rstrip("\"'”’»)]}*_")[-1:]
     if sign and sign in _SENTENCE_SIGNS:
         return silence(_SENTENCE_PAUSE_MS / cast.speed, cast.sample_rate)
     if sign and sign in _CLAUSE_SIGNS:

@@ -53,10 +53,6 @@ class Piece:
     start: int
     end: int
 
-    def span(self, start: int, end: int) -> tuple[int, int]:
-        """Say where a part of it stands in the text of the speech."""
-        return self.start + start, self.start + end
-
 
 class _Break(Enum):
     NONE = auto()
