@@ -30,7 +30,7 @@ from voiced.protocol.status import BackendStatus, Status
 from voiced.request import BackendState
 from voiced.synthesis.manager import TTSBackendManager
 from voiced.transports.listener import WebSocketListener
-from voiced.transports.writer import Writer
+from voiced.transports.sender import Sender
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class WebSocketDoor:
         self.manager = manager
         self._greeting = greeting
         self._listener = WebSocketListener(
-            self._handle,
+            self.serve,
             policy=policy,
             max_sessions=max_sessions,
             max_message_bytes=greeting.limits.max_message_bytes,
@@ -106,7 +106,8 @@ class WebSocketDoor:
             self._look.cancel()
         await self._listener.close(CloseCode.GOING_AWAY)
 
-    async def _handle(self, connection: ServerConnection, *, is_authorized: bool) -> None:
+    async def serve(self, connection: ServerConnection, *, is_authorized: bool) -> None:
+        """Serve a client until its connection is gone."""
         name = secrets.token_hex(4)
         session = Session(
             replace(self._greeting, session=name, defaults=self.manager.usual()),
@@ -165,7 +166,7 @@ class _Client:
         self._connection = connection
         self._door = door
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(connection, self._pop)
+        self._sender = Sender(connection, self._pop)
         self._alarm: asyncio.TimerHandle | None = None  # for what the session is due to do
         self._work: dict[int, asyncio.Task[None]] = {}  # by the id of the command
 
@@ -173,24 +174,31 @@ class _Client:
         """Serve until the connection is gone; then stop all that was spoken for it."""
         self.session.open(is_authenticated=is_authenticated)
         self._do([])
-        writer = asyncio.create_task(self._writer.run(), name=f"write {self.session.name}")
+        sending = asyncio.create_task(self._sender.run(), name=f"send {self.session.name}")
+        sending.add_done_callback(self._stopped_sending)
         try:
             with suppress(ConnectionClosed):
                 await self._read()
         finally:
             if self._alarm is not None:
                 self._alarm.cancel()
-            tasks = [writer, *self._work.values()]
+            tasks = [sending, *self._work.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.has_ended.set()
-            self._writer.let_go()
+            self._sender.let_go()
+
+    def _stopped_sending(self, sending: asyncio.Task[None]) -> None:
+        """A session that cannot be written to is over, also where that is our fault."""
+        if not sending.cancelled() and (failure := sending.exception()):
+            log.error("session %s failed", self.session.name, exc_info=failure)
+            self.abort()
 
     async def idle(self) -> None:
         """Return when no speech is left."""
         while self.session.speaking and not self.has_ended.is_set():
-            await self._writer.sent_something()
+            await self._sender.sent_something()
 
     def shut_down(self) -> None:
         """End the speeches and the session, in order."""
@@ -205,7 +213,7 @@ class _Client:
             for actions in self.session.receive(message):
                 self._do(actions)
                 while self.session.backlog > _BACKLOG or len(self._work) > _BACKLOG:
-                    await self._writer.sent_something()
+                    await self._sender.sent_something()
                 await asyncio.sleep(0)  # the next one of an array is not more urgent than others
 
     def _pop(self) -> str | bytes | None:
@@ -217,7 +225,7 @@ class _Client:
     def tell(self, status: Status) -> None:
         """Tell the subscribers what has changed."""
         self.session.tell(status)
-        self._writer.wake()
+        self._sender.wake()
 
     def _do(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -234,8 +242,8 @@ class _Client:
                 case Authenticated():
                     self._door.admit(self._connection)
                 case Close(code, reason):
-                    self._writer.close(code, reason)
-        self._writer.wake()
+                    self._sender.close(code, reason)
+        self._sender.wake()
         self._arm()
 
     def _arm(self) -> None:
@@ -258,7 +266,7 @@ class _Client:
 
     def _ended(self, command: int) -> None:
         del self._work[command]
-        self._writer.let_go()
+        self._sender.let_go()
 
     async def _speak(self, action: Start) -> None:
         speech = action.speech
@@ -269,9 +277,9 @@ class _Client:
             async with aclosing(spoken) as events:
                 async for event in events:
                     while not self.session.has_room(speech):
-                        await self._writer.sent_something()
+                        await self._sender.sent_something()
                     self.session.deliver(speech, event)
-                    self._writer.wake()
+                    self._sender.wake()
         except VoicedError as failure:
             error = failure
         except Exception:
@@ -286,4 +294,4 @@ class _Client:
             self.session.fail(action.command, error)
         else:
             self.session.answer_voices(action, voices)
-        self._writer.wake()
+        self._sender.wake()

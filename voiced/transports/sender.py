@@ -1,4 +1,4 @@
-"""`Writer`: the only one that sends on a WebSocket."""
+"""`Sender`: the only one that sends on a WebSocket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from voiced.transports.sockets import STALLED_S
 
 
-class Writer:
+class Sender:
     """Sends what `pop` returns, one message after the other, whenever there is something.
 
     A send is never cancelled for being slow, which would break the message; but a socket that
@@ -53,17 +53,17 @@ class Writer:
         self._has_sent.set()
 
     async def run(self) -> None:
-        """Send until the connection is to be closed."""
-        while True:
-            while (message := self._pop()) is not None:
-                with suppress(ConnectionClosed):
+        """Send until the connection is closed."""
+        with suppress(ConnectionClosed):
+            while True:
+                while (message := self._pop()) is not None:
                     await self._send(message)
-                self.let_go()
-            if self._closing is not None:
-                await self._connection.close(*self._closing)
-                return
-            self._has_news.clear()
-            await self._has_news.wait()
+                    self.let_go()
+                if self._closing is not None:
+                    await self._connection.close(*self._closing)
+                    return
+                self._has_news.clear()
+                await self._has_news.wait()
 
     async def _send(self, message: str | bytes) -> None:
         self._timer = self._loop.call_later(self._stalled_s, self._check_progress, None)
