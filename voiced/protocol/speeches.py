@@ -246,6 +246,7 @@ class Speeches:
         if speech is None or speech.is_finished:
             return []
         speech.is_finished = True
+        speech.plan.text.end()  # nobody reads any more of it
         reason = EndReason.FAILED if error else EndReason.COMPLETE
         # The end waits behind the audio, so by then all that was delivered is sent.
         data = _end(speech, reason, speech.samples, error)
