@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from doors import Door, any_daemon
 from support import Parts, running_parts
+from wire import Wire
 
 
 @pytest.fixture(autouse=True)
@@ -55,4 +57,18 @@ async def no_leaked_tasks() -> AsyncIterator[None]:
 async def parts() -> AsyncIterator[Parts]:
     """Both doors on free ports, with espeak behind them."""
     async with running_parts() as made:
+        yield made
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    """Where the tests of the wire contract find a daemon."""
+    async with any_daemon() as made:
+        yield made
+
+
+@pytest.fixture
+async def wire(door: Door) -> AsyncIterator[Wire]:
+    """A session with it, whose every message is checked."""
+    async with door.dial() as made:
         yield made

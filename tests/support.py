@@ -29,9 +29,11 @@ from voiced.protocol.access import AccessPolicy
 from voiced.protocol.greeting import Greeting, SessionLimits
 from voiced.request import OpenAISpeechRequest
 from voiced.speech import AudioFormat, AudioFrame, PcmChunk, Segment, SpeechEvent, Voice
+from voiced.synthesis.catalogue import SpeechDefaults
 from voiced.synthesis.lane import Lane
-from voiced.synthesis.manager import SpeechDefaults, SpeechReport, TTSBackendManager
+from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.report import SpeechReport
 from voiced.transports.http import HttpDoor
 from voiced.transports.listener import PATH
 from voiced.transports.ws import WebSocketDoor

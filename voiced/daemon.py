@@ -19,7 +19,7 @@ from voiced.metrics import Metrics
 from voiced.protocol.greeting import Greeting, SessionLimits
 from voiced.settings import Settings, Sources
 from voiced.synthesis.lane import Lane
-from voiced.synthesis.manager import SpeechReport
+from voiced.synthesis.report import SpeechReport
 from voiced.transports.http import HttpDoor
 from voiced.transports.listener import PATH
 from voiced.transports.ws import WebSocketDoor

@@ -24,14 +24,11 @@ from voiced.config import (
 )
 from voiced.errors import BackendUnavailable, ConfigError
 from voiced.protocol.access import AccessPolicy
+from voiced.synthesis.catalogue import SpeechDefaults, unknown_names
 from voiced.synthesis.lane import Lane
-from voiced.synthesis.manager import (
-    SpeechDefaults,
-    SpeechReport,
-    TTSBackendManager,
-    unknown_names,
-)
+from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.report import SpeechReport
 
 
 @dataclass(frozen=True, slots=True)

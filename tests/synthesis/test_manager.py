@@ -39,8 +39,10 @@ from voiced.speech import (
     SpeechStart,
     Words,
 )
-from voiced.synthesis.manager import SpeechDefaults, SpeechReport, TTSBackendManager
+from voiced.synthesis.catalogue import SpeechDefaults
+from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.report import SpeechReport
 
 NAMES = Mappings(
     models={"public": "good", "cloud": "missing", "broken": "bad"},
@@ -131,7 +133,7 @@ async def test_a_model_by_its_public_name_its_backend_id_or_auto(model: str | No
         events, _ = await speak(manager, "one", model=model)
         start = events[0]
         assert isinstance(start, SpeechStart)
-        assert (start.backend, start.model) == ("good", model or "auto")
+        assert (start.backend, start.model) == ("good", model or manager.usual()["model"])
 
 
 async def test_an_unknown_model() -> None:

@@ -1,0 +1,228 @@
+"""`Catalogue`: which names mean which backends and voices, and what there is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from voiced.backends.base import SharedOptions, TTSBackendBase
+from voiced.errors import (
+    BackendUnavailable,
+    ConfigError,
+    InvalidOption,
+    ModelNotFound,
+    RequestError,
+)
+from voiced.reading.markup import CodeReading
+from voiced.request import BackendState, ModelInfo, ModelVoice, SpeechRequest
+from voiced.speech import OPENAI_RATE, Voice
+from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.pool import AUTO, BackendPool
+from voiced.synthesis.segmenter import FirstSegment
+
+_NOTHING_ASKED = SpeechRequest()
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDefaults:
+    """What holds where a request says nothing."""
+
+    model: str = AUTO
+    voice: str = ""
+    language: str = ""
+    fallback: str = AUTO
+    first_segment: FirstSegment = "clause"
+    code_blocks: CodeReading = "announce"
+    max_input_chars: int = 32768
+
+
+class Catalogue:
+    """Looks names up in the mappings, among the backends of a pool, under the defaults."""
+
+    def __init__(self, pool: BackendPool, mappings: Mappings, defaults: SpeechDefaults) -> None:
+        """Begin with these tables.
+
+        Raises:
+            ConfigError: a name in the defaults means nothing.
+        """
+        self._pool = pool
+        self._defaults = defaults
+        self._mappings = Mappings({}, {})
+        self.use_mappings(mappings)
+
+    def states(self) -> dict[str, BackendState]:
+        """Return what every configured backend could do if asked now."""
+        return {backend_id: self._pool.state(backend_id) for backend_id in self._pool.ids()}
+
+    def usual(self) -> dict[str, Any]:
+        """Return the model, voice and rate of a request that asks for none, as far as known."""
+        backend_id = self.backend_id(self._defaults.model)
+        backend = self._pool.loaded(backend_id)
+        voice = self.voice(backend, backend_id, _NOTHING_ASKED).id if backend else ""
+        return {"model": self.usual_model(), "voice": voice, "sample_rate": OPENAI_RATE}
+
+    def usual_model(self) -> str:
+        """Return the public name of the model that speaks where a request names none."""
+        return self._public_name(self.backend_id(self._defaults.model))
+
+    def use_mappings(self, mappings: Mappings) -> None:
+        """Look names up in these tables from now on.
+
+        Raises:
+            ConfigError: a name in the defaults would mean nothing; the old tables stay.
+        """
+        defaults = self._defaults
+        if problems := unknown_names(
+            mappings, self._pool.ids(), model=defaults.model, fallback=defaults.fallback
+        ):
+            raise ConfigError(problems)
+        self._mappings = mappings
+
+    def models(self) -> list[ModelInfo]:
+        """List every public model name, then the backends that only have their id."""
+        names = dict(self._mappings.models)
+        names |= {i: i for i in self._pool.ids() if i not in set(names.values())}
+        return [
+            self._model_info(AUTO, self._pool.best_local()),
+            *(self._model_info(name, backend_id) for name, backend_id in names.items()),
+        ]
+
+    def model(self, name: str) -> ModelInfo:
+        """Describe one model name.
+
+        Raises:
+            ModelNotFound: nothing is called that.
+        """
+        return self._model_info(name, self.backend_id(name))
+
+    def _model_info(self, name: str, backend_id: str) -> ModelInfo:
+        problem = self._pool.problem(backend_id)
+        kind = self._pool.kind(backend_id)
+        return ModelInfo(
+            id=name,
+            backend=backend_id,
+            state=self._pool.state(backend_id),
+            local=kind.is_local if kind else False,
+            cure=problem.message if problem else None,
+            options=_schema(kind.options_model if kind else SharedOptions),
+        )
+
+    async def voices(
+        self, *, model: str | None = None, language: str | None = None
+    ) -> list[ModelVoice]:
+        """List the voices of one model, or of every backend that is there.
+
+        Raises:
+            ModelNotFound, BackendUnavailable: only where a model is named.
+        """
+        if model is not None:
+            backend_id = self.backend_id(model)
+            found = self._model_voices(model, await self._pool.get(backend_id))
+        else:
+            found = []
+            for backend_id in self._pool.ids():
+                try:
+                    backend = await self._pool.get(backend_id)
+                except BackendUnavailable:
+                    continue  # models/list says so, with the cure
+                found += self._model_voices(self._public_name(backend_id), backend)
+        return [v for v in found if language is None or v.voice.speaks(language)]
+
+    @staticmethod
+    def _model_voices(model: str, backend: TTSBackendBase) -> list[ModelVoice]:
+        return [ModelVoice(model, voice) for voice in backend.voices()]
+
+    def _public_name(self, backend_id: str) -> str:
+        names = (name for name, known in self._mappings.models.items() if known == backend_id)
+        return next(names, backend_id)
+
+    def backend_id(self, name: str) -> str:
+        """Return the backend that a model name means.
+
+        Raises:
+            ModelNotFound: nothing is called that.
+        """
+        if name == AUTO:
+            return self._pool.best_local()
+        if name in self._mappings.models:
+            return self._mappings.models[name]
+        if name in self._pool.ids() or name in self._mappings.models.values():
+            return name
+        raise ModelNotFound(
+            f"There is no model {name[:64]!r}; models/list and /v1/models have those there are.",
+            param="model",
+        )
+
+    def voice(
+        self,
+        backend: TTSBackendBase,
+        backend_id: str,
+        request: SpeechRequest,
+        *,
+        is_fallback: bool = False,
+    ) -> Voice:
+        """Choose the voice of a backend for a request; a fallback knows none of the names.
+
+        Raises:
+            VoiceNotFound, LanguageNotSupported: the request is wrong for this backend.
+        """
+        language = request.language or self._defaults.language or None
+        name = request.voice or self._defaults.voice or None
+        if name is not None and backend.find_voice(name) is None:
+            kind = backend.settings.type
+            alias = self._mappings.voice(name, backend_id=backend_id, backend_type=kind)
+            if alias is not None and backend.find_voice(alias):
+                name = alias
+            elif is_fallback or not request.voice:  # only what the client asked for can be wrong
+                name = None
+        try:
+            return backend.choose_voice(name, language)
+        except RequestError:
+            if is_fallback or not request.language:
+                return backend.choose_voice(name, None)
+            raise
+
+
+def unknown_names(
+    mappings: Mappings, backend_ids: Iterable[str], *, model: str, fallback: str
+) -> list[str]:
+    """Say which names in the defaults mean nothing, a line for each."""
+    known = {AUTO, *backend_ids, *mappings.models, *mappings.models.values()}
+    return [
+        f"defaults.{key}: there is no model {name!r}; there are {', '.join(sorted(known))}."
+        for key, name in (("model", model), ("fallback", fallback or AUTO))
+        if name not in known
+    ]
+
+
+def checked_options(
+    kind: type[TTSBackendBase] | None, given: dict[str, Any], *, is_fallback: bool = False
+) -> SharedOptions:
+    """Check the options by the backend's own model.
+
+    A fallback takes the shared ones of them, and of an unknown kind only those can be checked.
+    """
+    model = kind.options_model if kind else SharedOptions
+    if is_fallback or kind is None:
+        given = {key: value for key, value in given.items() if key in SharedOptions.model_fields}
+    try:
+        return model.model_validate(given)
+    except ValidationError as failure:
+        fault = failure.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(model.model_fields)
+            message = f"There is no option {name!r} here; there are {known}."
+        else:
+            message = f"The option {name!r} is wrong: {fault['msg']}."
+        param = f"model_specific_options.{name}"
+        raise InvalidOption(message, param=param) from None
+
+
+@functools.cache
+def _schema(options: type[SharedOptions]) -> dict[str, Any]:
+    return options.model_json_schema()
