@@ -1,6 +1,6 @@
 """What the daemon costs: start-up time, memory at rest, per idle session, over a long text.
 
-    python benchmarks/footprint.py [--starts 7] [--sessions 200] [--characters 200000]
+    python benchmarks/footprint.py [--starts 7] [--sessions 1000] [--characters 200000]
 
 Memory is VmRSS. The long text is read over HTTP at full speed while the daemon's memory is
 sampled; its rise is the highest sample after the first tenth of the audio against the highest
@@ -18,10 +18,22 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http.client import HTTPConnection
 
-from rig import TOKEN, Daemon, daemon, long_text, median, session, show, text, verdict
+from rig import (
+    TOKEN,
+    Daemon,
+    allow_open_files,
+    daemon,
+    long_text,
+    median,
+    show,
+    text,
+    verdict,
+)
+from sessions import session
 
 _READY_TARGET_MS = 1000
 _REST_TARGET_MB = 90
+_SESSION_TARGET_KB = 30
 _RISE_TARGET_MB = 5  # what an allocator may do; memory that grows with the text is far more
 _ENGINES = ("onnxruntime", "torch", "kokoro_onnx")
 _REST_S = 1.0  # after ready
@@ -106,6 +118,7 @@ def starts(count: int) -> list[Row]:
 
 def rest_and_use(sessions: int) -> list[Row]:
     """Look at a daemon at rest, with idle sessions, and after some use."""
+    allow_open_files(sessions + 100)
     with daemon(limits__max_sessions=str(sessions + 100)) as server:
         time.sleep(_REST_S)
         rest = server.resident_mb()
@@ -115,10 +128,16 @@ def rest_and_use(sessions: int) -> list[Row]:
             for _ in range(_USES):
                 speak(server, text("paragraph"), response_format)
         used = server.resident_mb()
+    each = (during - before) * 1024 / sessions
     return [
         ("at rest", f"{rest:.1f} MB", f"{_REST_TARGET_MB} MB", verdict(rest, _REST_TARGET_MB)),
         ("engines loaded at rest", ", ".join(engines) or "none", "none", verdict(len(engines), 0)),
-        (f"idle session, of {sessions}", f"{(during - before) * 1024 / sessions:.1f} KB", "", ""),
+        (
+            f"idle session, of {sessions}",
+            f"{each:.1f} KB",
+            f"{_SESSION_TARGET_KB} KB",
+            verdict(each, _SESSION_TARGET_KB),
+        ),
         ("after these sessions left", f"{after:.1f} MB", "", ""),
         (f"after {_USES} paragraphs of pcm and of mp3", f"{used:.1f} MB", "", ""),
     ]
@@ -148,7 +167,7 @@ def main() -> None:
     """Measure all and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--starts", type=int, default=7)
-    parser.add_argument("--sessions", type=int, default=200)
+    parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--characters", type=int, default=200_000)
     args = parser.parse_args()
     rows = [*starts(args.starts), *rest_and_use(args.sessions)]

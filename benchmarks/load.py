@@ -1,11 +1,10 @@
-"""Many at once: do all get their own audio, does the daemon answer meanwhile, how fast is a cancel.
+"""Many at once: do all get their own audio, and does the daemon answer meanwhile.
 
-    python benchmarks/load.py [--sessions 50] [--cancels 200]
+    python benchmarks/load.py [--sessions 50]
 
 Each session has its own text and voice, OpenAI's names first. Every request is first spoken
 alone, then all at once, and each result is compared byte for byte with the lone one. Meanwhile
-another process asks for `/healthz` every 10 ms on one connection. Then `speech/cancel` to its
-result is measured in a session of its own, while another process keeps all other speeches running.
+another process asks for `/healthz` every 10 ms on one connection.
 """
 
 from __future__ import annotations
@@ -21,15 +20,21 @@ from http.client import HTTPConnection
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 
-from rig import Heard, Session, daemon, median, p99, session, show, text, verdict
+from rig import (
+    daemon,
+    row_of_times,
+    show,
+    show_complaints,
+    text,
+    verdict,
+)
+from sessions import Heard, session
 
 _POLL_S = 0.01
 _QUIET_S = 2.0  # of polling with nothing else to do, to compare with
 # Their voices have variants with breath and flutter, where espeak-ng uses random numbers.
 _ALIASES = "alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split()
-_SPEAKING = 20  # speeches while cancels are measured
 _HEALTH_TARGET_MS = 20
-_CANCEL_TARGET_MS = 20
 
 Request = tuple[str, str]  # text, voice
 _spawn = multiprocessing.get_context("spawn")
@@ -52,31 +57,6 @@ def poll(host: str, port: int, stop: Event, ends: tuple[Connection, Event]) -> N
         due = max(due + _POLL_S, time.perf_counter())
         time.sleep(max(0, due - time.perf_counter()))
     answer.send(times)
-
-
-def crowd(url: str, count: int, ready: Event, stop: Event) -> None:
-    """Keep `count` speeches running until told to stop. A process of its own."""
-    asyncio.run(_crowd(url, count, ready, stop))
-
-
-async def _crowd(url: str, count: int, ready: Event, stop: Event) -> None:
-    async def speak_on(client: Session) -> None:
-        while not stop.is_set():
-            await client.first_audio(text("paragraph") * 20)
-            speaking.release()
-            await client.ended()
-
-    speaking = asyncio.Semaphore(0)
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(session(url)) for _ in range(count)]
-        tasks = [asyncio.create_task(speak_on(client)) for client in clients]
-        for _ in range(count):
-            await speaking.acquire()
-        ready.set()
-        await asyncio.to_thread(stop.wait)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Poller:
@@ -133,23 +113,10 @@ async def together(url: str, wanted: Sequence[Request]) -> tuple[list[Heard], fl
         return heard, time.perf_counter() - began
 
 
-async def cancels(url: str, count: int) -> list[float]:
-    """Begin a speech and cancel it, again and again; return the ms of each cancel."""
-    chance = random.Random(2)
-    times = []
-    async with session(url) as client:
-        for _ in range(count):
-            speech, _ = await client.first_audio(text("paragraph"))
-            await client.read_for(chance.uniform(0, 0.05))
-            times.append(await client.cancel(speech))
-    return times
-
-
 def main() -> None:
     """Measure all and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sessions", type=int, default=50)
-    parser.add_argument("--cancels", type=int, default=200)
     args = parser.parse_args()
     with daemon(limits__max_sessions=str(args.sessions + 100)) as server:
         wanted = asyncio.run(requests(server.url, args.sessions))
@@ -162,15 +129,7 @@ def main() -> None:
         heard, took_s = asyncio.run(together(server.url, wanted))
         cpu_s = server.cpu_s() - before_s
         busy = poller.stop()
-        ready, stop = _spawn.Event(), _spawn.Event()
-        others = _spawn.Process(
-            target=crowd, args=(server.url, _SPEAKING - 1, ready, stop), daemon=True
-        )
-        others.start()
-        ready.wait()
-        cancelled = asyncio.run(cancels(server.url, args.cancels))
-        stop.set()
-        others.join()
+        complaints = server.complaints()
     same = sum(
         a.audio == b.audio and b.reason == "complete" for a, b in zip(lone, heard, strict=True)
     )
@@ -178,24 +137,19 @@ def main() -> None:
     first = [one.first_audio_ms for one in heard]
     first_alone = [one.first_audio_ms for one in lone]
 
-    def row(what: str, times: Sequence[float], target: float | None = None) -> list[str]:
-        figures = [f"{figure:.1f}" for figure in (median(times), p99(times), max(times))]
-        met = ["", ""] if target is None else [f"p99 {target}", verdict(p99(times), target)]
-        return [what, *figures, *met]
-
     show(
         f"{args.sessions} sessions at once: {audio_s:.0f} s of audio in {took_s:.1f} s "
         f"({cpu_s:.1f} s of CPU); times in ms",
         ["measure", "median", "p99", "highest", "target", "met"],
         [
             ["same audio as alone", f"{same}", "", "", str(len(lone)), verdict(len(lone), same)],
-            row("first audio, alone", first_alone),
-            row("first audio, all at once", first),
-            row("healthz, quiet", quiet),
-            row(f"healthz, all speaking ({len(busy)} polls)", busy, _HEALTH_TARGET_MS),
-            row(f"cancel, {_SPEAKING} speaking", cancelled, _CANCEL_TARGET_MS),
+            row_of_times("first audio, alone", first_alone),
+            row_of_times("first audio, all at once", first),
+            row_of_times("healthz, quiet", quiet),
+            row_of_times(f"healthz, all speaking ({len(busy)} polls)", busy, _HEALTH_TARGET_MS),
         ],
     )
+    show_complaints(complaints)
 
 
 if __name__ == "__main__":

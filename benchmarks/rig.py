@@ -1,27 +1,25 @@
-"""What the benchmarks share: a daemon of their own, sessions with it, figures and a table."""
+"""What the benchmarks share: a daemon of their own, texts, figures and a table."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from websockets.asyncio.client import ClientConnection, connect
-
-from voiced.protocol import messages
 
 TEXTS = Path(__file__).with_name("texts")
 TOKEN = "benchmark"
@@ -39,6 +37,7 @@ class Daemon:
     http_port: int
     first_line_ms: float  # from exec until it said where it listens
     ready_ms: float  # from exec until the ready file was there
+    log: Path  # gone when the daemon is
 
     @property
     def url(self) -> str:
@@ -57,11 +56,36 @@ class Daemon:
         user, system = stat.split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
+    def gauge(self, name: str) -> int:
+        """Return a gauge of /metrics."""
+        connection = HTTPConnection(self.host, self.http_port)
+        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        return int(float(next(line for line in lines if line.startswith(f"{name} ")).split()[1]))
+
+    def complaints(self) -> list[str]:
+        """Return the lines of its log from WARNING up, and those of tracebacks."""
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if " INFO voiced" not in line]
+
     def mapped(self, *names: str) -> list[str]:
         """Return those of `names` of which a shared library is loaded."""
         maps = Path(f"/proc/{self.pid}/maps").read_text(encoding="utf-8")
         paths = {line.rpartition(" ")[2] for line in maps.splitlines() if ".so" in line}
         return [name for name in names if any(name in path for path in paths)]
+
+
+def allow_open_files(count: int) -> None:
+    """Let this process, and the daemons that it starts, have so many files open.
+
+    A limit of 1024, as most shells give it, is too low for 1,000 sessions in one process.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in (soft, hard) and hard < count:
+        raise SystemExit(f"At most {hard} files may be open here, and {count} are needed.")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 @contextmanager
@@ -99,6 +123,7 @@ def daemon(**variables: str) -> Iterator[Daemon]:
                 doors["http"]["port"],
                 first_line_ms,
                 ready_ms,
+                log,
             )
         finally:
             process.terminate()
@@ -106,109 +131,6 @@ def daemon(**variables: str) -> Iterator[Daemon]:
                 process.wait(_STOP_S)
             process.kill()
             process.communicate()
-
-
-# ---------------------------------------------------------------------------------- sessions
-
-
-@dataclass(slots=True)
-class Heard:
-    """What came of one speech."""
-
-    first_audio_ms: float = 0.0  # from just before `speak` was sent
-    audio: bytearray = field(default_factory=bytearray)
-    reason: str = ""
-
-
-class Session:
-    """A session with nothing between it and the socket that would cost time. One task only."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self._last_id = 0
-
-    async def send(self, kind: str, **fields: Any) -> int:
-        """Send a command, and return its id."""
-        self._last_id += 1
-        command = {"id": self._last_id, "type": kind, **fields}
-        await self._connection.send(messages.encode(command))
-        return self._last_id
-
-    async def result(self, command: int) -> Any:
-        """Read up to the result of a command."""
-        while True:
-            message = await self._connection.recv()
-            if isinstance(message, str):
-                content = json.loads(message)
-                if content["id"] == command and content["type"] == "result":
-                    assert content["success"], content
-                    return content["result"]
-
-    async def first_audio(self, text: str, **fields: Any) -> tuple[int, float]:
-        """Begin a speech; return its id and the ms until its first audio arrived."""
-        began = time.perf_counter()
-        speech = await self.send("speak", input=text, **fields)
-        while True:
-            message = await self._connection.recv()
-            if isinstance(message, bytes):
-                elapsed_ms = (time.perf_counter() - began) * 1000
-                _, _, _, of, _, payload = messages.parse_frame(message)
-                if of == speech and payload:
-                    return speech, elapsed_ms
-            elif '"success":false' in message:
-                raise SystemExit(message)
-
-    async def read_for(self, seconds: float) -> None:
-        """Read, and forget it, for a while."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while True:
-                    await self._connection.recv()
-
-    async def ended(self) -> None:
-        """Read, and forget it, up to the end of a speech."""
-        while True:
-            message = await self._connection.recv()
-            if isinstance(message, str) and '"speech-end"' in message:
-                return
-
-    async def hear(self, text: str, **fields: Any) -> Heard:
-        """Speak and read all of it."""
-        heard = Heard()
-        began = time.perf_counter()
-        speech = await self.send("speak", input=text, **fields)
-        while True:
-            message = await self._connection.recv()
-            if isinstance(message, bytes):
-                if not heard.audio:
-                    heard.first_audio_ms = (time.perf_counter() - began) * 1000
-                _, _, _, of, position, payload = messages.parse_frame(message)
-                assert of == speech
-                assert position * 2 == len(heard.audio), "a gap in the positions"
-                heard.audio += payload
-            elif '"speech-end"' in message:
-                heard.reason = json.loads(message)["event"]["data"]["reason"]
-                return heard
-            elif '"success":false' in message:
-                raise SystemExit(message)
-
-    async def cancel(self, speech: int) -> float:
-        """Cancel a speech; return the ms until the result arrived."""
-        began = time.perf_counter()
-        result = await self.result(await self.send("speech/cancel", speech=speech))
-        elapsed_ms = (time.perf_counter() - began) * 1000
-        assert result["state"] == "cancelled", result
-        return elapsed_ms
-
-
-@asynccontextmanager
-async def session(url: str) -> AsyncGenerator[Session, None]:
-    """Open a session, with the token as a client without headers sends it."""
-    async with connect(url, compression=None, max_size=None, proxy=None) as connection:
-        assert json.loads(await connection.recv())["type"] == "auth_required"
-        await connection.send(messages.encode({"type": "auth", "access_token": TOKEN}))
-        assert json.loads(await connection.recv())["type"] == "auth_ok"
-        yield Session(connection)
 
 
 # ------------------------------------------------------------------------ texts, figures, table
@@ -242,6 +164,13 @@ def verdict(value: float, limit: float) -> str:
     return "yes" if value <= limit else "NO"
 
 
+def row_of_times(what: str, times: Sequence[float], target: float | None = None) -> list[str]:
+    """Make a row of median, p99, highest, and whether p99 meets a target."""
+    figures = [f"{figure:.1f}" for figure in (median(times), p99(times), max(times))]
+    met = ["", ""] if target is None else [f"p99 {target}", verdict(p99(times), target)]
+    return [what, *figures, *met]
+
+
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
@@ -251,3 +180,11 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*row)
     Console(width=120, highlight=False).print(table)
+
+
+def show_complaints(lines: Sequence[str]) -> None:
+    """Print what a daemon logged beside its usual lines: there should be nothing."""
+    for line in lines[:20]:
+        print(line)
+    if len(lines) > 20:
+        print(f"... and {len(lines) - 20} lines more in the daemon's log")

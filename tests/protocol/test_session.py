@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from sessions import RATE, TOKEN, Client, frame, start
+from bare_session import RATE, TOKEN, Client, frame, start
 
 from voiced.errors import BackendError
 from voiced.protocol import messages

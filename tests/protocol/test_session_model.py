@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from bare_session import RATE, Client, frame, start
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
-from sessions import RATE, Client, frame, start
 
 from voiced.errors import BackendError
 from voiced.protocol.actions import Action, Start, Stop
