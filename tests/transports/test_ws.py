@@ -126,6 +126,14 @@ async def test_a_wrong_token_is_told_and_closes() -> None:
         assert await closed(connection) == 4401
 
 
+async def test_a_client_that_sends_no_token_is_closed() -> None:
+    limits = SessionLimits(auth_s=0.05)
+    async with running_parts({"good": scripted()}, policy=TOKEN, limits=limits) as parts:
+        connection = await connect(parts.url)
+        await receive(connection)
+        assert await closed(connection) == 4408
+
+
 async def test_little_is_read_before_the_token() -> None:
     async with running_parts({"good": scripted()}, policy=TOKEN) as parts:
         connection = await connect(parts.url)
