@@ -692,6 +692,31 @@ def test_a_closed_window_leaves_no_room() -> None:
     assert not client.session.has_room(1)
 
 
+def test_events_take_room_too() -> None:
+    client = windowed(200)
+    for number in range(200):
+        if not client.session.has_room(1):
+            break
+        client.session.deliver(1, Flushed(number, 0))
+    assert number < 200 - 1
+    quiet = Client()
+    quiet.speak(1)
+    for number in range(1000):
+        if not quiet.session.has_room(1):
+            break
+        quiet.session.deliver(1, Flushed(number, 0))
+    assert 100 < number < 200
+
+
+@pytest.mark.parametrize("played", ["1e308", "1" + "0" * 300])
+def test_what_was_played_may_be_any_number(played: str) -> None:
+    client = windowed(200)
+    list(client.received())
+    for command_id, kind in ((2, "speech/progress"), (3, "speech/cancel")):
+        client.receive(f'{{"id":{command_id},"type":"{kind}","speech":1,"played_ms":{played}}}')
+    assert client.texts()[-1]["result"]["state"] == "cancelled"
+
+
 def test_one_closed_window_holds_up_nobody_else() -> None:
     client = windowed(200)
     list(client.received())

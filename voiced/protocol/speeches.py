@@ -33,7 +33,8 @@ from voiced.speech import (
     Words,
 )
 
-_ROOM_S = 0.4  # audio of one speech that may wait here to be sent
+_ROOM_S = 0.4  # audio of one speech that may wait here to be sent,
+_ROOM_ITEMS = 128  # and messages: events have no audio
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Speech:
 
     def samples_at(self, played_ms: float) -> int:
         """Return how many samples were played; more than was sent counts as all that was."""
-        return min(int(played_ms * self.plan.sample_rate / 1000), self.queue.sent)
+        return int(min(played_ms * self.plan.sample_rate / 1000, self.queue.sent))
 
     def split(self, played_ms: float) -> dict[str, Any]:
         """Split its text so far at what was heard."""
@@ -269,7 +270,10 @@ class Speeches:
     def has_room(self, speech_id: int) -> bool:
         """Tell whether a speech may deliver more, or should wait for `pop`."""
         speech = self._open.get(speech_id)
-        return speech is None or speech.queue.waiting < _ROOM_S * speech.plan.sample_rate
+        if speech is None:
+            return True
+        queue, rate = speech.queue, speech.plan.sample_rate
+        return queue.waiting < _ROOM_S * rate and len(queue.items) < _ROOM_ITEMS
 
     def _deliver_audio(self, speech: Speech, frame: AudioFrame) -> None:
         if not frame.samples and not speech.samples:
