@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
 
 import pytest
 from support import Parts, cut_off, eventually, running_parts, scripted
+from websockets.asyncio.server import ServerConnection, serve
 
-from voiced.client import AnswerError, ClientError, Speech, connect
+from voiced.client import AnswerError, Client, ClientError, Speech, connect
 from voiced.errors import TextTooLong, Unauthorized
 from voiced.protocol.access import AccessPolicy
 
@@ -265,3 +267,70 @@ async def test_many_tasks_share_a_session_while_it_is_opened_again() -> None:
 
         assert all(await asyncio.gather(*map(listen, range(8))))
         assert parts.websocket.sessions == 1
+
+
+async def test_who_is_left_in_a_lost_session_does_not_meet_the_next_one() -> None:
+    async with running_parts() as parts, connect(parts.url) as client:
+        old = client.watch()
+        await anext(old)
+        cut_off(parts)
+        await eventually(lambda: not parts.websocket.sessions)
+        async with aclosing(client.watch()) as new:  # has the id that the old one had
+            await anext(new)
+            await old.aclose()
+            async with client.open_speech():
+                assert (await asyncio.wait_for(anext(new), 5))["speaking"] == 1
+
+
+async def test_a_block_that_is_cancelled_twice_leaves_nothing_behind(parts: Parts) -> None:
+    async def listen(client: Client) -> None:
+        async with client.speak("One, two, three. " * 500) as speech:
+            has_begun.set()
+            await drain(speech)
+
+    has_begun = asyncio.Event()
+    async with connect(parts.url) as client:
+        listening = asyncio.create_task(listen(client))
+        await has_begun.wait()
+        listening.cancel()
+        await asyncio.sleep(0)
+        listening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await listening
+        async with client.speak("And on.", mode="replace") as speech:
+            assert await drain(speech)
+
+
+async def test_closing_does_not_wait_for_who_does_not_listen(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voiced.client.speech._WAITING", 4)
+    async with (
+        asyncio.timeout(5),
+        connect(parts.url) as client,
+        client.speak("One, two, three. " * 1000) as full,
+    ):
+        await eventually(lambda: len(full.segments) > 0)
+        await asyncio.sleep(0.2)
+        await client.close()
+        with pytest.raises(ClientError, match="ended"):
+            await drain(full)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    ["no json", "7", '{"type":"event","id":1}', '{"type":"result","id":1,"success":false}', b"no"],
+)
+async def test_a_server_that_talks_nonsense_is_named(nonsense: str | bytes) -> None:
+    async def talk(connection: ServerConnection) -> None:
+        limits = {"max_message_bytes": 65536, "max_input_chars": 4096}
+        await connection.send(json.dumps({"type": "auth_ok", "limits": limits}))
+        await connection.recv()
+        await connection.send(nonsense)
+        await connection.wait_closed()
+
+    async with serve(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with asyncio.timeout(5), connect(f"ws://127.0.0.1:{port}") as client:
+            with pytest.raises(ClientError, match=r"not voiced\.v1"):
+                await client.ping()

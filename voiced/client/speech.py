@@ -55,7 +55,8 @@ class Speech:
         self.flushed: dict[int, int] = {}  # by the number of the flush, up to which sample
         self.ended: Ended | None = None
         self._command = command
-        self._arrived: asyncio.Queue[bytes | VoicedError | None] = asyncio.Queue(_WAITING)
+        self._arrived: asyncio.Queue[bytes | VoicedError | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_WAITING)
         self._is_wanted = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -68,17 +69,15 @@ class Speech:
         while (item := await self._arrived.get()) is not None:
             if isinstance(item, VoicedError):
                 raise item
-            if item:
-                yield item
+            self._room.release()
+            yield item
 
     async def cancel(self, *, played_ms: float | None = None) -> dict[str, Any]:
         """Stop the speech; after this nothing of it arrives. Ending twice does no harm.
 
         With `played_ms`, what was heard of it, the answer splits the text there.
         """
-        self._is_wanted = False
-        while not self._arrived.empty():  # the receiver may wait for room
-            self._arrived.get_nowait()
+        self.drop()
         fields = {} if played_ms is None else {"played_ms": played_ms}
         try:
             answer: dict[str, Any] = await self._command("speech/cancel", speech=self.id, **fields)
@@ -97,14 +96,23 @@ class Speech:
             return None
         return self.marks[index]
 
-    # --------------------------------------------------------------- for the client's receiver
+    # --------------------------------------------------------------- for the link that it is on
+
+    def drop(self) -> None:
+        """Want no more of it, also not what waits."""
+        self._is_wanted = False
+        while not self._arrived.empty():
+            self._arrived.get_nowait()
+        self._room.release()  # for who waits in `take_audio`
 
     async def take_audio(self, payload: bytes) -> None:
-        """Take a frame's payload."""
+        """Take a frame's payload, when there is room."""
         if self._is_wanted and payload:
-            await self._arrived.put(payload)
+            await self._room.acquire()
+            if self._is_wanted:
+                self._arrived.put_nowait(payload)
 
-    async def take_event(self, kind: str, data: dict[str, Any]) -> None:
+    def take_event(self, kind: str, data: dict[str, Any]) -> None:
         """Take an event; one that is not known is left alone."""
         if kind == "speech-start":
             self.start = data
@@ -120,12 +128,11 @@ class Speech:
             self.ended = Ended(
                 data["reason"], data["samples"], data["audio_ms"], data["first_audio_ms"]
             )
-            await self.close(_trouble(data))
+            self.close(_trouble(data))
 
-    async def close(self, error: VoicedError | None) -> None:
+    def close(self, error: VoicedError | None) -> None:
         """Let the consumer come to an end."""
-        if self._is_wanted:
-            await self._arrived.put(error)
+        self._arrived.put_nowait(error)
 
 
 class OpenSpeech(Speech):
