@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from contextlib import suppress
 from typing import Any
@@ -295,6 +296,17 @@ async def test_a_client_that_does_not_read_holds_up_nobody(parts: Parts) -> None
     assert [report.reason for report in parts.reports] == [EndReason.COMPLETE] * 3
     assert parts.manager.speaking == 1
     stuck.transport.abort()
+
+
+async def test_a_client_that_asked_much_read_nothing_and_left_is_gone(parts: Parts) -> None:
+    connection = await connect(parts.url, max_queue=1)
+    ids = itertools.count(1)
+    with suppress(TimeoutError):  # the door reads no more of it
+        while True:
+            asking = say(connection, [{"id": next(ids), "type": "models/list"} for _ in range(500)])
+            await asyncio.wait_for(asking, 1)
+    connection.transport.abort()
+    await eventually(lambda: not parts.websocket.sessions)
 
 
 async def test_fifty_sessions_each_hear_their_own(parts: Parts) -> None:

@@ -26,6 +26,7 @@ class Sender:
         *,
         stalled_s: float = STALLED_S,
     ) -> None:
+        self.is_over = False  # nothing will be sent any more
         self._connection = connection
         self._pop = pop
         self._stalled_s = stalled_s
@@ -54,16 +55,23 @@ class Sender:
 
     async def run(self) -> None:
         """Send until the connection is closed."""
-        with suppress(ConnectionClosed):
-            while True:
-                while (message := self._pop()) is not None:
-                    await self._send(message)
-                    self.let_go()
-                if self._closing is not None:
-                    await self._connection.close(*self._closing)
-                    return
-                self._has_news.clear()
-                await self._has_news.wait()
+        try:
+            with suppress(ConnectionClosed):
+                await self._run()
+        finally:
+            self.is_over = True
+            self.let_go()
+
+    async def _run(self) -> None:
+        while True:
+            while (message := self._pop()) is not None:
+                await self._send(message)
+                self.let_go()
+            if self._closing is not None:
+                await self._connection.close(*self._closing)
+                return
+            self._has_news.clear()
+            await self._has_news.wait()
 
     async def _send(self, message: str | bytes) -> None:
         self._timer = self._loop.call_later(self._stalled_s, self._check_progress, None)

@@ -212,9 +212,12 @@ class _Client:
         async for message in self._connection:
             for actions in self.session.receive(message):
                 self._do(actions)
-                while self.session.backlog > _BACKLOG or len(self._work) > _BACKLOG:
+                while self._is_behind() and not self._sender.is_over:
                     await self._sender.sent_something()
                 await asyncio.sleep(0)  # the next one of an array is not more urgent than others
+
+    def _is_behind(self) -> bool:
+        return self.session.backlog > _BACKLOG or len(self._work) > _BACKLOG
 
     def _pop(self) -> str | bytes | None:
         message = self.session.pop()
