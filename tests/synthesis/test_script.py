@@ -168,3 +168,19 @@ def test_what_the_reader_still_thinks_about_is_spoken_when_it_has_waited_too_lon
         assert asyncio.get_running_loop().time() == 3
 
     run(main())
+
+
+def test_text_that_says_nothing_lets_others_go_on() -> None:
+    async def main() -> int:
+        text = SpeechText()
+        text.append("*" * 100_000, at=0)
+        text.end()
+        reading = asyncio.create_task(scripted(text).next())
+        turns = 0
+        while not reading.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert reading.result() is None
+        return turns
+
+    assert run(main()) > 50

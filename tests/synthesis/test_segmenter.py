@@ -127,6 +127,8 @@ def test_a_long_sentence_is_cut_after_a_clause_else_a_word_else_a_character() ->
 def test_a_combining_mark_stays_with_its_letter() -> None:
     pieces = texts("e\u0301" * 100, sizes=SegmentSizes(preferred=1, largest=41))
     assert all(not piece.startswith("\u0301") for piece in pieces)
+    pieces = texts("e" + "\u0301" * 100, sizes=SegmentSizes(preferred=1, largest=41))
+    assert [len(piece) for piece in pieces] == [41]  # the rest has nothing to say
 
 
 def test_short_sentences_are_joined_up_to_what_the_backend_prefers() -> None:

@@ -89,6 +89,7 @@ class Script:
 
         Waits for text, and for none longer than its delay; returns None at its end.
         """
+        has_read = False
         while True:
             if piece := self._cutter.next_piece():
                 return self._passage(piece)
@@ -97,7 +98,10 @@ class Script:
                     return self._text.take_flush()
                 if self._text.is_ended and self._read == len(self._text):
                     return None
-            if not self._go_on():
+            if has_read:
+                await asyncio.sleep(0)  # a book of asterisks has no passage
+            has_read = self._go_on()
+            if not has_read:
                 await self._wait()
 
     def _go_on(self) -> bool:

@@ -211,9 +211,10 @@ class Segmenter:
         space = max(self._text.rfind(blank, self._start, largest) for blank in " \n\t")
         if space > self._start:
             return space + 1
-        while largest > self._start + 1 and _joins(self._text[largest]):
-            largest -= 1
-        return largest
+        end = largest
+        while end > self._start + 1 and _joins(self._text[end]):
+            end -= 1
+        return end if end > self._start + 1 else largest  # nothing but marks on one character
 
     def _forget(self, count: int) -> None:
         self._text = self._text[count:]
