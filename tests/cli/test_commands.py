@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import stat
 import sys
 import wave
@@ -95,6 +96,35 @@ async def test_standard_input_is_heard_before_it_has_ended(parts: Parts, tmp_pat
     process.stdin.close()
     assert await asyncio.wait_for(process.wait(), 10) == 0
     assert parts.reports[-1].characters == len("Good morning, ünd welcome.")
+
+
+async def test_say_that_is_interrupted_leaves_a_whole_file(parts: Parts, tmp_path: Path) -> None:
+    output = tmp_path / "out.wav"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "voiced", "say", "-", "-o", str(output)),
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"VOICED_URL": parts.url},
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"Good morning, and welcome. And")
+    await eventually(lambda: output.exists() and output.stat().st_size > 10_000, seconds=10)
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    assert (process.returncode, errors) == (130, b"")
+    with wave.open(str(output)) as file:
+        assert file.getnframes() * 2 == output.stat().st_size - 44
+
+
+async def test_a_closed_standard_input_is_named(parts: Parts) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"exec {sys.executable} -m voiced say - <&-",
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"VOICED_URL": parts.url},
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors == b"voiced: Standard input is closed; give the text as an argument.\n"
 
 
 async def test_a_file_as_standard_input_is_read_whole(parts: Parts, tmp_path: Path) -> None:

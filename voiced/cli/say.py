@@ -78,6 +78,8 @@ async def _say(args: argparse.Namespace, text: str, output: Path | None) -> None
 async def _say_standard_input(
     client: Client, output: Path | None, fields: dict[str, Any]
 ) -> list[dict[str, Any]]:
+    if sys.stdin is None:
+        raise VoicedError("Standard input is closed; give the text as an argument.")
     idle_s = client.greeting["limits"]["idle_text_ms"] / 2000
     async with client.open_speech(**fields) as speech:
         saying = asyncio.create_task(say_typed(speech, sys.stdin.fileno(), idle_s=idle_s))
@@ -103,10 +105,12 @@ async def _hear(audio: AsyncIterable[bytes], output: Path | None) -> None:
 async def _write(audio: AsyncIterable[bytes], output: Path) -> None:
     try:
         with output.open("wb") as file:
-            async for part in audio:
-                file.write(part)
-            if output.suffix.lower() == ".wav":
-                _correct_sizes(file)
+            try:
+                async for part in audio:
+                    file.write(part)
+            finally:  # also what was interrupted is a file
+                if output.suffix.lower() == ".wav":
+                    _correct_sizes(file)
     except OSError as error:
         raise VoicedError(f"Cannot write {output.name}: {error.strerror}.") from None
 
