@@ -18,7 +18,6 @@ from voiced.errors import BackendUnavailable, ConfigError, VoicedError
 from voiced.metrics import Metrics
 from voiced.protocol.greeting import Greeting, SessionLimits
 from voiced.settings import Settings, Sources
-from voiced.synthesis.lane import Lane
 from voiced.synthesis.report import SpeechReport
 from voiced.transports.http import HttpDoor
 from voiced.transports.listener import PATH
@@ -61,7 +60,7 @@ class Daemon:
         self._config = settings.config
         self._server_id = server_id()
         self._metrics = Metrics()
-        self._lane = Lane()
+        self._lane = settings.lane()
         self._manager = settings.manager(self._lane, self._report)
         policy = settings.policy()
         self._websocket = WebSocketDoor(

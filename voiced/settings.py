@@ -25,6 +25,7 @@ from voiced.config import (
 from voiced.errors import BackendUnavailable, ConfigError
 from voiced.protocol.access import AccessPolicy
 from voiced.synthesis.catalogue import SpeechDefaults, unknown_names
+from voiced.synthesis.cores import usable_cores
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
@@ -40,6 +41,11 @@ class Settings:
     mappings: Mappings
     backends: Mapping[str, BackendSettings]
     registry: BackendRegistry
+    threads: int  # that an engine computes with
+
+    def lane(self) -> Lane:
+        """Make the lane of the local engines."""
+        return Lane(threads=self.threads)
 
     def manager(
         self, lane: Lane, on_report: Callable[[SpeechReport], None] = lambda _: None
@@ -112,7 +118,8 @@ class Sources:
             problems += error.problems
         if problems:
             raise ConfigError(problems)
-        return Settings(config, read_token(config), mappings, backends, registry)
+        threads = config.lane.threads or usable_cores()
+        return Settings(config, read_token(config), mappings, backends, registry, threads)
 
 
 def _check_names(config: Config, mappings: Mappings) -> list[str]:

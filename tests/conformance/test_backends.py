@@ -35,8 +35,8 @@ LONG = "This is a sentence that goes on and on without a pause " * 5
 @pytest.fixture(params=BACKENDS)
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[TTSBackendBase]:
     kind = BACKENDS[request.param]
-    lane = Lane("test")
-    made = kind(kind.settings_model(type=request.param), lane=lane)
+    lane = Lane()
+    made = kind(kind.settings_model(type=request.param), lane=lane.engine())
     await made.initialize()
     yield made
     await made.close()

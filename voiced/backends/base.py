@@ -23,23 +23,46 @@ from voiced.speech import PcmChunk, Segment, Voice
 
 T = TypeVar("T")
 
-Emit = Callable[[PcmChunk], bool]
-"""Hands a chunk over; False asks the engine to stop, now."""
+
+class Emit(Protocol):
+    """Takes what an engine makes, and tells it when to end."""
+
+    def __call__(self, chunk: PcmChunk, /) -> bool:
+        """Hand a chunk over; False asks the engine to end, now."""
+        ...
+
+    def interrupt_by(self, interrupt: Callable[[], None]) -> None:
+        """Name what ends a computation that takes long; it is called on another thread.
+
+        For an engine that computes for more than some milliseconds between two chunks. It may
+        raise when it was interrupted, and may be told so after it has ended.
+        """
+        ...
+
 
 Synthesize = Callable[[Segment, Emit], None]
 """Speaks a segment on the lane's thread: blocks, and calls `Emit` as samples are made.
 
-A segment may be run again from its start (after a full buffer): it must give the same samples.
+A segment may be run again from its start (after a full buffer, or when a more urgent one went
+first): it must give the same samples.
 """
 
 
 class EngineLane(Protocol):
     """The lane as a local backend sees it: the one thread that its engine runs on."""
 
+    threads: int
+    """With how many threads an engine should compute."""
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work for a second of audio, as measured; None before it has spoken."""
+        ...
+
     def stream(self, segment: Segment, synthesize: Synthesize) -> AsyncGenerator[PcmChunk, None]:
         """Run `synthesize` when it is the segment's turn and yield its chunks.
 
-        Closing the generator stops the engine at its next `Emit`.
+        Closing the generator stops the engine.
         """
         ...
 

@@ -57,13 +57,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     from voiced.settings import Sources
-    from voiced.synthesis.lane import Lane
 
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding(Verdict.OK, "voiced", f"{__version__} on Python {version}")
     try:
         settings = Sources(config_path(args), {}).read()
-        manager = settings.manager(lane := Lane())
+        lane = settings.lane()
+        manager = settings.manager(lane)
     except ConfigError as error:
         for problem in error.problems:
             yield Finding(Verdict.FAILED, "configuration", problem)

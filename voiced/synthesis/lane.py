@@ -4,39 +4,55 @@ All local engines share the machine's lane, and one thread: they use every core 
 at once would only delay the more urgent one. The lane picks by priority, then by when the
 segment's first sample should be heard, then by who came first. It decides on the event loop and
 only the engine runs on the thread; nothing sleeps or polls.
+
+A segment that computes for seconds is stopped for a more urgent one, if its own listener has
+enough in hand until it has been run again. So none starves: a listener's stock runs low, and then
+nothing but a higher priority stops its segment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any, Protocol, TypeVar
 
 from voiced.backends.base import Synthesize
 from voiced.speech import PcmChunk, Segment
+from voiced.synthesis.pace import Pace
+from voiced.synthesis.run import Run
 
 T = TypeVar("T")
 
-_BUFFER_S = 1.4  # audio made ahead of its consumer; with what a door holds, at most 2 s a speech
-_BUFFER_SHARE = 20  # of what was delivered: a rerun costs that much, so it must bring its share
-_BATCH_S = 0.1  # audio given at once: bounds what a consumer does in one step of the loop
+_WORTH_S = 0.1  # a run that ends so soon is not stopped: its work would be lost for little
+_SPARE_S = 0.5  # that a listener must have in hand beyond what we expect
 
 _Turn = tuple[int, float, int]  # priority, due, order of coming
+
+
+class Thread(Protocol):
+    """Where engines run, one function after the other."""
+
+    def submit(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Run a function when those before it have ended."""
+        ...
+
+    async def close(self) -> None:
+        """Wait for the one that runs, and end."""
+        ...
 
 
 class Lane:
     """Runs one segment at a time on one thread. All methods are for the event loop."""
 
-    def __init__(self, name: str = "lane") -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"voiced-{name}")
-        self._waiting: list[tuple[_Turn, _Run]] = []
-        self._running: _Run | None = None
+    def __init__(self, *, threads: int = 1, thread: Thread | None = None) -> None:
+        """Let the engine that runs compute with so many threads."""
+        self.threads = threads
+        self._thread = thread or _OwnThread()
+        self._waiting: list[tuple[_Turn, Run]] = []
+        self._running: Run | None = None
         self._order = count()
 
     @property
@@ -44,43 +60,46 @@ class Lane:
         """How many segments wait for their turn."""
         return sum(not run.is_stopped for _, run in self._waiting)
 
+    def engine(self) -> Engine:
+        """Return a place on this lane for an engine."""
+        return Engine(self)
+
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run a blocking function on the lane's thread, between segments."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function, *args)
+        return await self._thread.submit(function, *args)
 
-    async def stream(
-        self, segment: Segment, synthesize: Synthesize
-    ) -> AsyncGenerator[PcmChunk, None]:
-        """Speak a segment when its turn comes; yield chunks of about a tenth of a second.
-
-        A consumer that falls behind by more than the buffer does not hold the lane: the engine is
-        stopped and runs again when the buffer is empty, less what was delivered. Closing the
-        generator stops the engine at its next chunk. What the engine raises is raised here.
-        """
-        delivered = 0
-        while True:
-            run = _Run(segment, synthesize, skip=delivered)
-            self._submit(run)
-            try:
-                while (chunk := await run.next_chunk()) is not None:
-                    delivered += chunk.samples.size
-                    yield chunk
-            finally:
-                run.stop()
-            if not run.is_cut:
-                return
+    def submit(self, run: Run) -> None:
+        """Work a run when its turn comes."""
+        turn = (run.segment.priority, run.segment.due, next(self._order))
+        heapq.heappush(self._waiting, (turn, run))
+        if self._running is not None and self._goes_before(run.segment, self._running):
+            self._running.preempt()
+        self._start_next()
 
     async def close(self) -> None:
         """Stop what runs and end the thread."""
         if self._running:
             self._running.stop()
-        await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
+        await self._thread.close()
 
-    def _submit(self, run: _Run) -> None:
-        turn = (run.segment.priority, run.segment.due, next(self._order))
-        heapq.heappush(self._waiting, (turn, run))
-        self._start_next()
+    def _goes_before(self, urgent: Segment, running: Run) -> bool:
+        """Tell whether the one that runs should be stopped for a more urgent one."""
+        now = asyncio.get_running_loop().time()
+        if running.is_stopped or running.expected_end < now + _WORTH_S:
+            return False
+        behind = running.segment
+        if urgent.priority != behind.priority:
+            return urgent.priority < behind.priority
+        if urgent.due >= behind.due:
+            return False
+        # Until it has been run again: it, and all that will go before it.
+        others_s = sum(
+            run.expected_s
+            for _, run in self._waiting
+            if not run.is_stopped
+            and (run.segment.priority, run.segment.due) < (behind.priority, behind.due)
+        )
+        return now + others_s + running.expected_s + _SPARE_S <= behind.due
 
     def _start_next(self) -> None:
         while self._waiting and self._running is None:
@@ -88,9 +107,7 @@ class Lane:
             if run.is_stopped:
                 continue
             self._running = run
-            loop = asyncio.get_running_loop()
-            future = loop.run_in_executor(self._thread, run.work)
-            future.add_done_callback(self._ended)
+            self._thread.submit(run.work).add_done_callback(self._ended)
 
     def _ended(self, future: asyncio.Future[None]) -> None:
         run, self._running = self._running, None
@@ -99,77 +116,51 @@ class Lane:
         self._start_next()
 
 
-class _Run:
-    """One run of the engine over one segment: made on the loop, worked on the thread."""
+class Engine:
+    """An engine's place on the lane: what it does there, and how fast it was."""
 
-    def __init__(self, segment: Segment, synthesize: Synthesize, *, skip: int) -> None:
-        self.segment = segment
-        self.is_stopped = False  # nobody wants more
-        self.is_cut = False  # the engine was stopped with more to give: the buffer was full
-        self._synthesize = synthesize
-        self._skip = skip
-        self._loop = asyncio.get_running_loop()
-        self._chunks: deque[PcmChunk] = deque()
-        self._changed = asyncio.Event()
-        self._has_ended = False
-        self._error: BaseException | None = None
-        # Each is written by one thread only, so no lock is needed.
-        self._made = 0  # samples, by the lane's thread
-        self._taken = 0  # samples, by the event loop
-        # A segment of half a minute or more buys fewer reruns with a larger buffer.
-        self._room = max(round(segment.voice.sample_rate * _BUFFER_S), skip // _BUFFER_SHARE)
-        self._batch = round(segment.voice.sample_rate * _BATCH_S)
+    def __init__(self, lane: Lane) -> None:
+        self.pace = Pace()
+        self.threads = lane.threads
+        self.call = lane.call
+        self._lane = lane
 
-    # On the lane's thread.
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work for a second of audio, as measured; None before it has spoken."""
+        return self.pace.real_time_factor
 
-    def work(self) -> None:
-        self._synthesize(self.segment, self._emit)
+    async def stream(
+        self, segment: Segment, synthesize: Synthesize
+    ) -> AsyncGenerator[PcmChunk, None]:
+        """Speak a segment when its turn comes; yield chunks of about a tenth of a second.
 
-    def _emit(self, chunk: PcmChunk) -> bool:
-        self.is_cut = self._made - self._taken >= self._room
-        if self.is_stopped or self.is_cut:
-            return False
-        if self._skip:
-            passed = min(self._skip, chunk.samples.size)
-            self._skip -= passed
-            if passed == chunk.samples.size:
-                return True
-            chunk = PcmChunk(chunk.samples[passed:])
-        self._made += chunk.samples.size
-        self._loop.call_soon_threadsafe(self._arrive, chunk)
-        return True
+        A consumer that falls behind by more than the buffer does not hold the lane: the engine is
+        stopped and runs again when the buffer is empty, less what was delivered. Closing the
+        generator stops the engine. What the engine raises is raised here.
+        """
+        delivered = 0
+        while True:
+            run = Run(segment, synthesize, pace=self.pace, skip=delivered)
+            self._lane.submit(run)
+            try:
+                while (chunk := await run.next_chunk()) is not None:
+                    delivered += chunk.samples.size
+                    yield chunk
+            finally:
+                run.stop()
+            if not (run.is_cut or run.is_preempted):
+                return
 
-    # On the event loop.
 
-    def _arrive(self, chunk: PcmChunk) -> None:
-        self._chunks.append(chunk)
-        self._changed.set()
+class _OwnThread:
+    """A thread of its own."""
 
-    def end(self, error: BaseException | None) -> None:
-        self._has_ended = True
-        self._error = error
-        self._changed.set()
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voiced-lane")
 
-    def stop(self) -> None:
-        self.is_stopped = True
-        self._chunks.clear()
+    def submit(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
-    async def next_chunk(self) -> PcmChunk | None:
-        """Return what has come, joined up to a batch; None after the last."""
-        while not self._chunks:
-            if self._has_ended:
-                if self._error is not None:
-                    raise self._error
-                return None
-            self._changed.clear()
-            await self._changed.wait()
-        taken = [self._chunks.popleft()]
-        size = taken[0].samples.size
-        while self._chunks and size + self._chunks[0].samples.size <= self._batch:
-            taken.append(self._chunks.popleft())
-            size += taken[-1].samples.size
-        self._taken += size
-        if len(taken) == 1:
-            return taken[0]
-        marks = tuple(mark for chunk in taken for mark in chunk.marks)
-        return PcmChunk(np.concatenate([chunk.samples for chunk in taken]), marks)
+    async def close(self) -> None:
+        await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)

@@ -13,12 +13,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
-from voiced.backends.base import BackendSettings, EngineLane, TTSBackendBase
+from voiced.backends.base import BackendSettings, TTSBackendBase
 from voiced.backends.registry import BackendRegistry
 from voiced.errors import BackendError, BackendUnavailable, VoicedError
 from voiced.request import Plan, SpeechRequest, check_length
 from voiced.speech import AudioFormat, EndReason, Notice, Priority, SpeechEvent, SpeechStart
 from voiced.synthesis.catalogue import Catalogue, SpeechDefaults, checked_options
+from voiced.synthesis.lane import Lane
 from voiced.synthesis.mappings import Mappings
 from voiced.synthesis.pipeline import Cast, speak
 from voiced.synthesis.pool import BackendPool
@@ -39,7 +40,7 @@ class TTSBackendManager:
         *,
         registry: BackendRegistry,
         mappings: Mappings,
-        lane: EngineLane,
+        lane: Lane,
         defaults: SpeechDefaults | None = None,
         idle_unload_s: float = 0,
         on_report: Callable[[SpeechReport], None] = lambda _: None,

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from voiced.backends.base import BackendSettings, EngineLane, TTSBackendBase
+from voiced.backends.base import BackendSettings, TTSBackendBase
 from voiced.backends.registry import BackendRegistry
 from voiced.errors import BackendUnavailable, VoicedError
 from voiced.request import BackendState
+from voiced.synthesis.lane import Lane
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class BackendPool:
         backends: Mapping[str, BackendSettings],
         *,
         registry: BackendRegistry,
-        lane: EngineLane,
+        lane: Lane,
         idle_unload_s: float = 0,
     ) -> None:
         """Make nothing yet; a local backend idle for `idle_unload_s` is unloaded, 0 never."""
@@ -163,7 +164,7 @@ class BackendPool:
 
     async def _open(self, backend_id: str, slot: _Slot) -> TTSBackendBase:
         assert slot.kind is not None
-        backend = slot.kind(slot.settings, lane=self._lane)
+        backend = slot.kind(slot.settings, lane=self._lane.engine())
         try:
             await backend.initialize()
         except Exception as error:

@@ -1,0 +1,355 @@
+"""Whose turn it is, on virtual time: engines here take as long as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import RATE, Options
+from virtual import run
+
+from voiced.backends.base import Emit
+from voiced.speech import PcmChunk, Priority, Segment, Voice
+from voiced.synthesis.lane import Engine, Lane
+
+T = TypeVar("T")
+
+VOICE = Voice("one", "One", ("en",), RATE)
+SEGMENT = Segment(0, "", 0, 0, VOICE, None, 1.0, Options())
+ABORT_S = 0.01  # that an interrupted computation still takes
+AUDIO_S = 0.1  # that a character sounds
+FACTOR = 0.2  # work for a second of audio
+
+
+class VirtualThread:
+    """Runs one function after the other; what `compute` asks for passes on the loop's clock."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._running: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def submit(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((lambda: function(*args), future))
+        self._next()
+        return future
+
+    async def close(self) -> None: ...
+
+    def _next(self) -> None:
+        if self._running is None and self._waiting:
+            work, self._running = self._waiting.pop(0)
+            work()
+            if self._timer is None:
+                self._end()
+
+    def compute(self, seconds: float, emit: Emit, chunk: PcmChunk) -> None:
+        """Be busy, then give a chunk; unless interrupted."""
+        loop = asyncio.get_running_loop()
+
+        def give() -> None:
+            emit(chunk)
+            self._end()
+
+        def interrupt() -> None:
+            assert self._timer is not None
+            self._timer.cancel()
+            self._timer = loop.call_later(ABORT_S, self._end)
+
+        self._timer = loop.call_later(seconds, give)
+        emit.interrupt_by(interrupt)
+
+    def _end(self) -> None:
+        future, self._running, self._timer = self._running, None, None
+        if future is not None and not future.done():
+            future.set_result(None)
+        self._next()
+
+
+@dataclass
+class Heard:
+    """What became of one segment."""
+
+    name: str
+    first_at: float
+    samples: int
+
+
+@dataclass
+class Home:
+    """A lane with one engine, and what it did: (name, when it began, when it was given)."""
+
+    thread: VirtualThread = field(default_factory=VirtualThread)
+    begun: list[tuple[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lane = Lane(thread=self.thread)
+        self.engine: Engine = self.lane.engine()
+
+    def synthesize(self, segment: Segment, emit: Emit) -> None:
+        self.begun.append((segment.options.name, asyncio.get_running_loop().time()))
+        audio_s = len(segment.text) * AUDIO_S
+        chunk = PcmChunk(np.zeros(round(audio_s * RATE), np.float32))
+        self.thread.compute(audio_s * FACTOR, emit, chunk)
+
+    async def measured(self) -> Home:
+        """Let the lane know the engine's pace."""
+        await self.speak("warm-up", 10)
+        self.begun.clear()
+        return self
+
+    async def speak(
+        self,
+        name: str,
+        characters: int,
+        *,
+        due: float = 0.0,
+        priority: Priority = Priority.NORMAL,
+    ) -> Heard:
+        segment = replace(
+            SEGMENT, text="x" * characters, due=due, priority=priority, options=Named(name)
+        )
+        first_at, samples = None, 0
+        async for chunk in self.engine.stream(segment, self.synthesize):
+            first_at = first_at or asyncio.get_running_loop().time()
+            samples += chunk.samples.size
+        assert first_at is not None
+        return Heard(name, first_at, samples)
+
+    def start(self, name: str, characters: int, **keys: Any) -> asyncio.Task[Heard]:
+        return asyncio.create_task(self.speak(name, characters, **keys))
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.begun]
+
+
+@dataclass(frozen=True)
+class Named:
+    name: str
+
+
+def on_virtual_time(main: Callable[[Home], Coroutine[Any, Any, None]]) -> None:
+    async def measured() -> None:
+        await main(await Home().measured())
+
+    run(measured())
+
+
+def test_the_pace_is_measured() -> None:
+    async def main(home: Home) -> None:
+        assert home.engine.real_time_factor == pytest.approx(FACTOR)
+        assert home.engine.pace.expected_s(50) == pytest.approx(50 * AUDIO_S * FACTOR)
+
+    on_virtual_time(main)
+
+
+def test_a_due_segment_stops_one_whose_listener_has_enough() -> None:
+    async def main(home: Home) -> None:
+        now = asyncio.get_running_loop().time()
+        story = home.start("story", 100, due=now + 10)  # 2 s of work
+        await asyncio.sleep(0.5)
+        reply = await home.start("reply", 20, due=now + 0.5)  # 0.4 s
+        assert reply.first_at - now == pytest.approx(0.5 + ABORT_S + 0.4)
+        heard = await story
+        assert heard.samples == 10 * RATE
+        assert heard.first_at - now == pytest.approx(0.5 + ABORT_S + 0.4 + 2)
+        assert home.names() == ["story", "reply", "story"]
+
+    on_virtual_time(main)
+
+
+def test_a_segment_that_would_come_too_late_is_not_stopped() -> None:
+    async def main(home: Home) -> None:
+        now = asyncio.get_running_loop().time()
+        story = home.start("story", 100, due=now + 3.1)  # again and with the reply: 3.4 s
+        await asyncio.sleep(0.5)
+        reply = await home.start("reply", 20, due=now + 0.5)
+        assert reply.first_at - now == pytest.approx(2.4)
+        await story
+        assert home.names() == ["story", "reply"]
+
+    on_virtual_time(main)
+
+
+def test_a_segment_that_is_nearly_done_is_not_stopped() -> None:
+    async def main(home: Home) -> None:
+        now = asyncio.get_running_loop().time()
+        story = home.start("story", 100, due=now + 100)
+        await asyncio.sleep(1.95)
+        await home.start("reply", 20, due=now + 1.95)
+        await story
+        assert home.names() == ["story", "reply"]
+
+    on_virtual_time(main)
+
+
+def test_a_segment_that_is_stopped_again_and_again_comes_in_time() -> None:
+    async def main(home: Home) -> None:
+        now = asyncio.get_running_loop().time()
+        story = home.start("story", 100, due=now + 12)
+        replies = []
+        for number in range(20):
+            await asyncio.sleep(0.7)
+            due = asyncio.get_running_loop().time()
+            replies.append(home.start(f"reply {number}", 20, due=due))
+        heard = await story
+        assert heard.first_at - now < 12
+        assert heard.samples == 10 * RATE
+        begun = home.names()
+        assert begun.count("story") > 3
+        await asyncio.gather(*replies)
+        assert all(begun.count(f"reply {number}") <= 1 for number in range(20))
+
+    on_virtual_time(main)
+
+
+def test_a_high_priority_stops_any_normal_one() -> None:
+    async def main(home: Home) -> None:
+        now = asyncio.get_running_loop().time()
+        first = home.start("first", 100, due=now)  # nothing in hand
+        await asyncio.sleep(0.5)
+        alarm = await home.start("alarm", 20, due=now + 0.5, priority=Priority.HIGH)
+        assert alarm.first_at - now == pytest.approx(0.5 + ABORT_S + 0.4)
+        await first
+        assert home.names() == ["first", "alarm", "first"]
+
+    on_virtual_time(main)
+
+
+def test_a_cancel_frees_the_lane_at_once() -> None:
+    async def main(home: Home) -> None:
+        now = asyncio.get_running_loop().time()
+        story = home.start("story", 100, due=now)
+        waiting = home.start("waiting", 20, due=now + 1)
+        await asyncio.sleep(0.5)
+        story.cancel()
+        heard = await waiting
+        assert heard.first_at - now == pytest.approx(0.5 + ABORT_S + 0.4)
+        await asyncio.gather(story, return_exceptions=True)
+
+    on_virtual_time(main)
+
+
+def test_an_engine_may_fail_when_it_is_interrupted() -> None:
+    async def main(home: Home) -> None:
+        now = asyncio.get_running_loop().time()
+        whole = home.thread._end
+
+        def failing() -> None:
+            future = home.thread._running
+            if future is not None and len(home.begun) == 1:
+                future.set_exception(RuntimeError("interrupted"))
+            whole()
+
+        home.thread._end = failing  # type: ignore[method-assign]
+        story = home.start("story", 100, due=now + 100)
+        await asyncio.sleep(0.5)
+        await home.start("reply", 20, due=now + 0.5)
+        assert (await story).samples == 10 * RATE
+
+    on_virtual_time(main)
+
+
+async def listen(home: Home, name: str, sizes: list[int]) -> float:
+    """Play segments as they come, each asked for when the one before it is there.
+
+    Returns the longest silence within.
+    """
+    loop = asyncio.get_running_loop()
+    played_until, worst = loop.time(), 0.0
+    for index, size in enumerate(sizes):
+        heard = await home.speak(f"{name}/{index}", size, due=played_until)
+        if index:
+            worst = max(worst, heard.first_at - played_until)
+        played_until = max(played_until, heard.first_at) + size * AUDIO_S
+    return worst
+
+
+def test_long_texts_do_not_starve_a_reply_nor_run_dry() -> None:
+    async def main(home: Home) -> None:
+        loop = asyncio.get_running_loop()
+        growing = [40, 60, 80, *[100] * 12]
+        stories = [asyncio.create_task(listen(home, f"story {n}", growing)) for n in range(3)]
+        await asyncio.sleep(10)  # until each has something in hand
+        for _ in range(5):
+            await asyncio.sleep(3.7)
+            began = loop.time()
+            reply = await home.speak("reply", 40, due=began)
+            assert reply.first_at - began <= 1.4 * 40 * AUDIO_S * FACTOR
+        assert await asyncio.gather(*stories) == [0.0, 0.0, 0.0]
+
+    on_virtual_time(main)
+
+
+def test_replies_at_the_same_time_begin_one_after_the_other() -> None:
+    async def main(home: Home) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        firsts: list[float] = []
+
+        async def reply(number: int) -> None:
+            due = loop.time()
+            for index, size in enumerate([40, 60, 80]):
+                heard = await home.speak(f"{number}/{index}", size, due=due)
+                if index == 0:
+                    firsts.append(heard.first_at - now)
+                due = max(due, heard.first_at) + size * AUDIO_S
+
+        await asyncio.gather(*(reply(number) for number in range(4)))
+        assert firsts == pytest.approx([0.8, 1.6, 2.4, 3.2])
+
+    on_virtual_time(main)
+
+
+Order = tuple[float, int, float, bool, bool]  # after s, characters, in hand s, high, cancelled
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 3),
+            st.integers(1, 120),
+            st.floats(0, 30),
+            st.booleans(),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_no_segment_is_lost_and_what_was_stopped_is_done_once_more(
+    orders: list[Order],
+) -> None:
+    async def main(home: Home) -> None:
+        loop = asyncio.get_running_loop()
+        tasks: list[tuple[asyncio.Task[Heard], int, bool]] = []
+        for number, (after_s, characters, hand_s, is_high, is_cancelled) in enumerate(orders):
+            await asyncio.sleep(after_s)
+            task = home.start(
+                str(number),
+                characters,
+                due=loop.time() + hand_s,
+                priority=Priority.HIGH if is_high else Priority.NORMAL,
+            )
+            tasks.append((task, characters, is_cancelled))
+            if is_cancelled:
+                loop.call_later(hand_s / 10, task.cancel)
+        outcomes = await asyncio.gather(*(t for t, _, _ in tasks), return_exceptions=True)
+        for outcome, (_, characters, is_cancelled) in zip(outcomes, tasks, strict=True):
+            if isinstance(outcome, Heard):
+                assert outcome.samples == round(characters * AUDIO_S * RATE)
+            else:
+                assert is_cancelled
+        assert home.lane.queued == 0
+        stops = len(home.names()) - len(set(home.names()))
+        assert stops < len(orders)  # one for each that came, at most
+
+    on_virtual_time(main)
