@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,9 @@ from voiced.backends.base import SegmentSizes
 from voiced.synthesis.segmenter import FirstSegment, Piece, Segmenter
 
 SENTENCES = SegmentSizes(preferred=1, largest=400)
+GROWING = SegmentSizes(
+    preferred=60, largest=110, first=44, growth=2.0, shortest=15, in_phonemes=True
+)
 
 
 def segments(
@@ -140,6 +144,57 @@ def test_short_sentences_are_joined_up_to_what_the_backend_prefers() -> None:
     ]
 
 
+KETTLE = (
+    "The kettle had been singing for some time before anyone noticed it. Outside, a thin rain fell "
+    "on the garden, and the cat, who disliked rain almost as much as she disliked visitors, "
+    "watched it from the sill with an expression of personal injury. It was, by any fair measure, "
+    "a quiet morning."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("OK.", ["OK."]),
+        ("The front door is open.", ["The front door is open."]),
+        ("Done. I've turned off the light.", ["Done. I've turned off the light."]),
+        ("It is open, sir.", ["It is open, sir."]),
+        (
+            "I have turned off the lights in the kitchen. Good night.",
+            ["I have turned off the lights", "in the kitchen. Good night."],
+        ),
+        ("It is 19.5 degrees and 65 percent.", ["It is 19.5 degrees", "and 65 percent."]),
+    ],
+)
+def test_a_first_piece_is_short_and_none_is_tiny(text: str, expected: list[str]) -> None:
+    assert texts(text, first="clause", sizes=GROWING) == expected
+
+
+def test_pieces_grow() -> None:
+    pieces = texts(KETTLE, first="clause", sizes=GROWING)
+    assert pieces[:2] == [
+        "The kettle had been singing for some time",
+        "before anyone noticed it. Outside, a thin rain fell on the garden, and the cat,",
+    ]
+    sizes = [len(piece) for piece in pieces]
+    assert all(after <= 2 * before for before, after in pairwise(sizes))
+    assert max(sizes) <= 110
+
+
+@pytest.mark.parametrize(
+    ("growth", "second"),
+    [(1.0, "before anyone noticed it."), (1.5, "before anyone noticed it. Outside,")],
+)
+def test_a_slow_engine_grows_less(growth: float, second: str) -> None:
+    sizes = replace(GROWING, growth=growth)
+    assert texts(KETTLE, first="clause", sizes=sizes)[1] == second
+
+
+def test_the_first_may_be_a_whole_sentence() -> None:
+    first = texts(KETTLE, first="sentence", sizes=GROWING)[0]
+    assert first == "The kettle had been singing for some time before anyone noticed it."
+
+
 def test_a_flush_speaks_what_there_is() -> None:
     segmenter = Segmenter(SENTENCES)
     segmenter.push("Well then")
@@ -180,14 +235,15 @@ fragments = st.sampled_from(
     parts=st.lists(fragments, max_size=80),
     cuts=st.lists(st.integers(0, 200), max_size=30),
     first=st.sampled_from(["clause", "sentence", "eager"]),
-    preferred=st.sampled_from([1, 30]),
-    largest=st.sampled_from([40, 60, 400]),
+    sizes=st.one_of(
+        st.builds(SegmentSizes, st.sampled_from([1, 30]), st.sampled_from([40, 60, 400])),
+        st.just(GROWING),
+    ),
 )
 def test_pushes_do_not_matter(
-    parts: list[str], cuts: list[int], first: FirstSegment, preferred: int, largest: int
+    parts: list[str], cuts: list[int], first: FirstSegment, sizes: SegmentSizes
 ) -> None:
     text = "".join(parts)
-    sizes = SegmentSizes(preferred, largest)
     cuts = [min(cut, len(text)) for cut in cuts]
     whole = segments(text, first=first, sizes=sizes)
     assert segments(text, cuts=cuts, first=first, sizes=sizes) == whole
@@ -196,7 +252,7 @@ def test_pushes_do_not_matter(
         assert before.end <= after.start
     for piece in whole:
         assert text[piece.start : piece.end] == piece.text == piece.text.strip()
-        assert len(piece.text) <= largest
+        assert len(piece.text) < sizes.largest + sizes.shortest
     assert _said(text) == "".join(_said(piece.text) for piece in whole)
 
 

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import inf
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -96,10 +97,14 @@ class BackendSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SegmentSizes:
-    """How much text a backend likes to get at once, in code points."""
+    """How much text a backend likes to get at once, in code points or in phonemes as guessed."""
 
     preferred: int  # sentences are joined up to this
     largest: int  # and a longer one is cut
+    first: int | None = None  # the first segment is no larger, so that it is heard soon
+    growth: float = inf  # each one after it is at most so many times as large as the one before
+    shortest: int = 1  # what is shorter is spoken together with what stands beside it
+    in_phonemes: bool = False
 
 
 class TTSBackendBase(ABC):

@@ -19,6 +19,8 @@ from enum import Enum, auto
 from typing import Literal
 
 from voiced.backends.base import SegmentSizes
+from voiced.reading.breath import last_breath
+from voiced.reading.phonemes import count_phonemes, reach_phonemes
 
 FirstSegment = Literal["eager", "clause", "sentence"]
 
@@ -67,6 +69,7 @@ class Segmenter:
     def __init__(self, sizes: SegmentSizes, *, first: FirstSegment = "clause") -> None:
         self._sizes = sizes
         self._first: FirstSegment | None = first  # None once the first piece is out
+        self._previous = 0  # the size of the piece before
         self._text = ""
         self._dropped = 0  # code points before _text
         self._start = 0  # of the piece that is growing, in _text
@@ -100,6 +103,7 @@ class Segmenter:
             self._scan = self._heard = end
             if is_speakable:
                 self._first = None
+                self._previous = self._size(start, end)
                 return _piece(self._text[start:end], self._dropped + start)
         return None
 
@@ -107,9 +111,11 @@ class Segmenter:
         flushed = self._flushes[0] - self._dropped if self._flushes else None
         limit = len(self._text) if flushed is None else flushed
         hasty_end = self._hasty_end(limit)
-        horizon = min(limit, hasty_end or self._start + self._sizes.largest)
+        reach = self._reach()
+        horizon = min(limit, hasty_end or reach)
         while mark := _MARK.search(self._text, self._scan, horizon):
             verdict, end = self._judge(mark, limit, is_flushed=flushed is not None)
+            verdict = self._weigh(verdict, end, limit, is_flushed=flushed is not None)
             if verdict is _Break.UNDECIDED:
                 break
             self._scan = end
@@ -124,13 +130,44 @@ class Segmenter:
         self._listen(horizon)
         if hasty_end is not None:
             return hasty_end
-        beyond = limit - self._start - self._sizes.largest
-        if beyond > (0 if flushed is not None else _LOOKAHEAD):
-            return self._cut(self._start + self._sizes.largest)
+        if limit - reach > (0 if flushed is not None else _LOOKAHEAD):
+            end = self._cut(reach, limit)
+            # What is left may be too little to be spoken alone.
+            verdict = self._weigh(_Break.CLAUSE, end, limit, is_flushed=True)
+            return limit if flushed is not None and verdict is _Break.NONE else end
         if flushed is not None:
             self._flushes.popleft()
             return limit
         return None
+
+    def _largest(self) -> int:
+        """Return how large the growing piece may be."""
+        sizes = self._sizes
+        if self._first is None:
+            return int(min(sizes.largest, max(sizes.shortest, sizes.growth * self._previous)))
+        return sizes.largest if self._first == "sentence" else sizes.first or sizes.largest
+
+    def _reach(self) -> int:
+        """Return where it is as large as that, perhaps beyond the text."""
+        if self._sizes.in_phonemes:
+            return reach_phonemes(self._text, self._start, self._largest())
+        return self._start + self._largest()
+
+    def _size(self, start: int, end: int) -> int:
+        return count_phonemes(self._text, start, end) if self._sizes.in_phonemes else end - start
+
+    def _weigh(self, verdict: _Break, end: int, limit: int, *, is_flushed: bool) -> _Break:
+        """Keep what is too short to be spoken alone with what stands beside it."""
+        shortest = self._sizes.shortest
+        if verdict in (_Break.NONE, _Break.UNDECIDED) or shortest == 1:
+            return verdict
+        if self._size(self._start, end) < shortest:
+            return _Break.NONE
+        if self._size(end, limit) >= shortest:
+            return verdict
+        if not is_flushed:
+            return _Break.UNDECIDED
+        return _Break.NONE if _SPEAKABLE.search(self._text, end, limit) else verdict
 
     def _judge(self, mark: re.Match[str], limit: int, *, is_flushed: bool) -> tuple[_Break, int]:
         """Say what a mark ends, and where the text that belongs before it ends."""
@@ -184,12 +221,13 @@ class Segmenter:
         return _Break.NONE if goes_on else _Break.SENTENCE
 
     def _ends_here(self, verdict: _Break, end: int) -> bool:
-        length = end - self._start
+        size = self._size(self._start, end)
         if self._first is None:
-            return verdict is _Break.SENTENCE and length >= self._sizes.preferred
+            enough = min(self._sizes.preferred, self._largest() // 2)
+            return verdict is _Break.SENTENCE and size >= enough
         if verdict is _Break.SENTENCE:
             return True
-        return self._first != "sentence" and length >= _SHORTEST_CLAUSE
+        return self._first != "sentence" and size >= _SHORTEST_CLAUSE
 
     def _hasty_end(self, limit: int) -> int | None:
         """Return where an eager first piece ends: before the first word after some two seconds."""
@@ -204,10 +242,16 @@ class Segmenter:
             self._is_speakable = bool(_SPEAKABLE.search(self._text, self._heard, end))
             self._heard = end
 
-    def _cut(self, largest: int) -> int:
-        """Cut a sentence that is too long: after a clause, else a word, else a character."""
+    def _cut(self, largest: int, limit: int) -> int:
+        """Cut a sentence that is too long: after a clause, else where a reader could breathe.
+
+        Else after a word, else after a character.
+        """
         if self._clause_end is not None:
             return self._clause_end
+        begin = self._start + self._sizes.shortest
+        if breath := last_breath(self._text, begin, largest, limit=limit):
+            return breath
         space = max(self._text.rfind(blank, self._start, largest) for blank in " \n\t")
         if space > self._start:
             return space + 1
