@@ -117,6 +117,9 @@ class TTSBackendBase(ABC):
     settings_model: ClassVar[type[BackendSettings]] = BackendSettings
     options_model: ClassVar[type[SharedOptions]] = SharedOptions
     is_local: ClassVar[bool]
+    is_slow: ClassVar[bool] = False
+    """It makes a segment's audio all at once, after a while: the next one is made while this one is
+    heard."""
     quality: ClassVar[int] = 0
     """How good it sounds: `auto` means the highest of the local ones that can be used."""
     default_voice: ClassVar[str] = ""

@@ -18,10 +18,11 @@ from voiced.backends.registry import BackendRegistry
 from voiced.errors import BackendError, BackendUnavailable, VoicedError
 from voiced.request import Plan, SpeechRequest, check_length
 from voiced.speech import AudioFormat, EndReason, Notice, Priority, SpeechEvent, SpeechStart
+from voiced.synthesis.cast import Cast
 from voiced.synthesis.catalogue import Catalogue, SpeechDefaults, checked_options
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.mappings import Mappings
-from voiced.synthesis.pipeline import Cast, speak
+from voiced.synthesis.pipeline import speak
 from voiced.synthesis.pool import BackendPool
 from voiced.synthesis.report import SpeechReport
 

@@ -5,59 +5,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 
 import numpy as np
 
-from voiced.audio.pcm import AudioNormalizer, silence
-from voiced.backends.base import SharedOptions, TTSBackendBase
-from voiced.reading.markup import CodeReading, MarkupReader
+from voiced.audio.pcm import silence
+from voiced.reading.markup import MarkupReader
 from voiced.reading.reader import VerbatimReader
 from voiced.reading.words import words
 from voiced.speech import (
-    AudioFormat,
     Flushed,
     Int16,
     Notice,
-    Priority,
-    Segment,
     SegmentEnd,
     SegmentStart,
     SpeechEvent,
     SpeechStart,
-    Voice,
     Word,
     WordMark,
     Words,
 )
+from voiced.synthesis.ahead import ahead
+from voiced.synthesis.cast import Cast
 from voiced.synthesis.framer import Framer
 from voiced.synthesis.script import Passage, Script
-from voiced.synthesis.segmenter import FirstSegment, Segmenter, Uncut
+from voiced.synthesis.segmenter import Segmenter, Uncut
+from voiced.synthesis.spoken import Spoken
 from voiced.text import SpeechText
 
 _SENTENCE_PAUSE_MS = 250
 _CLAUSE_PAUSE_MS = 120
 _SENTENCE_SIGNS = ".!?…。！？｡．؟۔।॥"
 _CLAUSE_SIGNS = ",;:，、；：،؛—–"
-
-
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """Who speaks a request, and how: all names resolved, all values checked."""
-
-    model: str
-    backend_id: str
-    backend: TTSBackendBase
-    voice: Voice
-    options: SharedOptions
-    first_segment: FirstSegment
-    code_blocks: CodeReading
-    response_format: AudioFormat
-    sample_rate: int
-    speed: float
-    language: str | None
-    instructions: str | None
-    priority: Priority
 
 
 async def speak(text: SpeechText, cast: Cast) -> AsyncGenerator[SpeechEvent, None]:
@@ -89,42 +67,69 @@ class _Speaking:
     def __init__(self, cast: Cast) -> None:
         self._cast = cast
         self._framer = Framer(cast.response_format, cast.sample_rate)
+        self._ending: list[SpeechEvent] = []  # what is still to be told of the last segment
+        # Of the segment that is made next, which may be ahead of the one that is framed:
         self._index = 0
         self._due = 0.0  # event loop time at which what was spoken will have been heard
         self._pause = silence(cast.options.lead_silence_ms, cast.sample_rate)
-        self._ending: list[SpeechEvent] = []  # what is still to be told of the last segment
 
     async def events(self, script: Script) -> AsyncGenerator[SpeechEvent, None]:
         """Speak the script to its end."""
-        while (passage := await script.next()) is not None:
-            for event in self._end_segment():
-                yield event
-            if isinstance(passage, int):
-                yield Flushed(passage, self._framer.position)
-                continue
-            async with aclosing(self._speak(passage)) as events:
-                async for event in events:
-                    yield event
-            # The last frame of a speech belongs to its last segment; who could still wait for text
-            # does not know which one that is.
-            if not script.is_ended:
+        spoken = self._spoken(script)
+        if self._cast.backend.is_slow:
+            spoken = ahead(spoken)
+        async with aclosing(spoken) as items:
+            async for item in items:
                 for event in self._end_segment():
                     yield event
+                if isinstance(item, int):
+                    yield Flushed(item, self._framer.position)
+                    continue
+                async with aclosing(self._frames(*item)) as events:
+                    async for event in events:
+                        yield event
+                # The last frame of a speech belongs to its last segment; who could still wait for
+                # text does not know which one that is.
+                if not script.is_ended:
+                    for event in self._end_segment():
+                        yield event
 
-    async def _speak(self, passage: Passage) -> AsyncGenerator[SpeechEvent, None]:
-        position, pause = self._framer.position, self._pause
-        # Due when the audio before it will have been heard, or at once if that was before now.
-        self._due = max(self._due, asyncio.get_running_loop().time())
-        segment = _segment(self._index, passage, self._cast, due=self._due)
+    async def _spoken(self, script: Script) -> AsyncGenerator[int | tuple[Spoken, Int16], None]:
+        """Yield what is spoken, each with the pause before it; and the numbers of flushes."""
+        while (passage := await script.next()) is not None:
+            if isinstance(passage, int):
+                yield passage
+                continue
+            # Due when the audio before it will have been heard, or at once if that was before now.
+            self._due = max(self._due, asyncio.get_running_loop().time())
+            spoken = Spoken(passage, self._cast, index=self._index, due=self._due)
+            if self._cast.backend.is_slow:
+                await spoken.make()
+                pause = self._pause
+                self._count(spoken)
+                yield spoken, pause
+            else:
+                yield spoken, self._pause
+                self._count(spoken)
+
+    def _count(self, spoken: Spoken) -> None:
+        """Let the next segment follow one that was made."""
+        if spoken.samples:
+            self._index += 1
+            self._due += (self._pause.size + spoken.samples) / self._cast.sample_rate
+            self._pause = _pause_after(spoken.passage, self._cast)
+
+    async def _frames(self, spoken: Spoken, pause: Int16) -> AsyncGenerator[SpeechEvent, None]:
+        position, passage = self._framer.position, spoken.passage
         begin = position + pause.size
         is_known = False
-        async with aclosing(_samples(segment, self._cast)) as parts:
+        async with aclosing(spoken.parts()) as parts:
             async for samples, marks in parts:
                 if self._framer.position == position:
                     yield SegmentStart(
-                        self._index, passage.start, passage.end, position, pause.size
+                        spoken.index, passage.start, passage.end, position, pause.size
                     )
-                    self._framer.begin_segment(self._index)
+                    self._framer.begin_segment(spoken.index)
                     samples = np.concatenate((pause, samples))  # noqa: PLW2901
                 if marks:
                     is_known = True
@@ -137,10 +142,7 @@ class _Speaking:
         if not is_known:
             spread = _spread(passage, end - begin)
             self._ending.append(_words(spread, passage, begin, is_estimated=True))
-        self._ending.append(SegmentEnd(self._index, end))
-        self._index += 1
-        self._due += (end - position) / self._cast.sample_rate
-        self._pause = _pause_after(passage, self._cast)
+        self._ending.append(SegmentEnd(spoken.index, end))
 
     def _end_segment(self) -> list[SpeechEvent]:
         ending, self._ending = self._ending, []
@@ -169,51 +171,6 @@ def _script(text: SpeechText, cast: Cast) -> Script:
         reader=VerbatimReader() if cast.options.raw else reader,
         cutter=Segmenter(sizes, first=first),
     )
-
-
-def _segment(index: int, passage: Passage, cast: Cast, *, due: float) -> Segment:
-    slowest, fastest = cast.backend.speeds
-    return Segment(
-        index=index,
-        text=passage.text,
-        start=passage.start,
-        end=passage.end,
-        voice=cast.voice,
-        language=cast.language,
-        speed=min(max(cast.speed, slowest), fastest),
-        options=cast.options,
-        instructions=cast.instructions,
-        priority=cast.priority,
-        due=due,
-    )
-
-
-async def _samples(
-    segment: Segment, cast: Cast
-) -> AsyncGenerator[tuple[Int16, list[WordMark]], None]:
-    """Yield the segment's samples at the speech's rate, and the words which begin in or after them.
-
-    The marks count samples as they are yielded here, from the segment's first.
-    """
-    normalizer = AudioNormalizer(
-        source_rate=segment.voice.sample_rate,
-        target_rate=cast.sample_rate,
-        tempo=cast.speed / segment.speed,
-    )
-    held: list[WordMark] = []  # until there are samples: before that, nobody knows where they fall
-
-    def placed() -> list[WordMark]:
-        marks = [replace(mark, sample=normalizer.place(mark.sample)) for mark in held]
-        held.clear()
-        return marks
-
-    async with aclosing(cast.backend.generate_speech_stream(segment)) as chunks:
-        async for chunk in chunks:
-            held += chunk.marks
-            if (samples := normalizer.push(chunk.samples)).size:
-                yield samples, placed()
-    if (samples := normalizer.flush()).size:
-        yield samples, placed()
 
 
 def _words(marks: list[WordMark], passage: Passage, begin: int, *, is_estimated: bool) -> Words:

@@ -83,7 +83,9 @@ class Run:
     # ----------------------------------------------------------------------- on the event loop
 
     def _arrive(self, chunk: PcmChunk) -> None:
-        self._chunks.append(chunk)
+        for at in range(0, chunk.samples.size, self._batch):
+            marks = () if at else chunk.marks
+            self._chunks.append(PcmChunk(chunk.samples[at : at + self._batch], marks))
         self._changed.set()
 
     def end(self, error: BaseException | None) -> None:

@@ -159,7 +159,7 @@ class Segmenter:
     def _weigh(self, verdict: _Break, end: int, limit: int, *, is_flushed: bool) -> _Break:
         """Keep what is too short to be spoken alone with what stands beside it."""
         shortest = self._sizes.shortest
-        if verdict in (_Break.NONE, _Break.UNDECIDED) or shortest == 1:
+        if verdict in (_Break.NONE, _Break.UNDECIDED) or shortest == 1 or self._first == "eager":
             return verdict
         if self._size(self._start, end) < shortest:
             return _Break.NONE
