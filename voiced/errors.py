@@ -19,6 +19,9 @@
     ├── BackendError                              backend_error       the engine or provider failed
     │   └── BackendUnavailable                    backend_unavailable
     ├── SpeechTimeout                             timeout
+    ├── StoreError                                (never on the wire) the model files
+    │   ├── DownloadFailed                                        the same again goes on
+    │   └── FileRejected                                          not what was published
     └── ConfigError                               (never on the wire)
 
 A message is one sentence that names the thing, the limit and the cure. It holds no spoken text
@@ -130,6 +133,21 @@ class BackendUnavailable(BackendError):
 class SpeechTimeout(VoicedError):
     code = "timeout"
     retryable = True
+
+
+class StoreError(VoicedError):
+    """The model store could not do what a command asked of it."""
+
+    code = "store_error"
+
+
+class DownloadFailed(StoreError):
+    code = "download_failed"
+    retryable = True
+
+
+class FileRejected(StoreError):
+    code = "file_rejected"
 
 
 class ConfigError(VoicedError):
