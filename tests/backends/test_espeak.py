@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,16 @@ def test_the_same_text_always_has_the_same_samples(library: EspeakLibrary) -> No
     spoken(library, "Something loud!", f"{US}+m7", EspeakSound(speed=2.0, pitch=90))
     again, _ = spoken(library, "Good morning to all of you.")
     assert np.array_equal(first, again)
+
+
+def test_others_may_load_the_same_library_and_keep_it(library: EspeakLibrary) -> None:
+    first, _ = spoken(library, "Good morning to all of you.")
+    held = ctypes.CDLL(str(EspeakFiles.find({}).library))  # as phonemizer does
+    library.list_voices()
+    spoken(library, "Something loud!", f"{US}+m7", EspeakSound(speed=2.0, pitch=90))
+    again, _ = spoken(library, "Good morning to all of you.")
+    assert np.array_equal(first, again)
+    assert held
 
 
 def test_audio_leaves_before_the_sentence_is_over(library: EspeakLibrary) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from voiced.backends.base import Emit, SegmentSizes, SharedOptions, TTSBackendBase
 from voiced.backends.espeak_library import EspeakFiles, EspeakLibrary, EspeakSound, EspeakVoice
-from voiced.errors import LanguageNotSupported
+from voiced.errors import BackendUnavailable, LanguageNotSupported
 from voiced.reading.words import words
 from voiced.speech import Float32, MarkKind, PcmChunk, Segment, Voice, WordMark
 
@@ -37,7 +37,11 @@ class EspeakBackend(TTSBackendBase):
 
     def _start(self) -> None:
         self._library = EspeakLibrary(EspeakFiles.find(os.environ))
-        files, self._variants = self._library.list_voices()
+        try:
+            files, self._variants = self._library.list_voices()
+        except BackendUnavailable:
+            self._library.close()
+            raise
         self._rate = self._library.sample_rate
         self._files = {file.id: file for file in files}
         self._voices = tuple(self._voice(file) for file in files)

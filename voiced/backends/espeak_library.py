@@ -175,6 +175,7 @@ class EspeakLibrary:
 
     def __init__(self, files: EspeakFiles) -> None:
         self._files = files
+        self._copy = _OwnCopy(files.library)
         self._data = _DataFolder(files.data)
         self._library: ctypes.CDLL | None = None
         self._voice: str | None = None
@@ -213,6 +214,7 @@ class EspeakLibrary:
         """Unload, for good."""
         self.unload()
         self._data.close()
+        self._copy.close()
 
     def list_voices(self) -> tuple[list[EspeakVoice], frozenset[str]]:
         """Return the voices that can speak, and the variants that any of them may have."""
@@ -290,7 +292,7 @@ class EspeakLibrary:
 
     def _load(self) -> ctypes.CDLL:
         try:
-            library = ctypes.CDLL(str(self._files.library))
+            library = ctypes.CDLL(self._copy.path)
         except OSError:
             raise BackendUnavailable(
                 "The espeak-ng library does not load; unset PHONEMIZER_ESPEAK_LIBRARY or run "
@@ -309,6 +311,27 @@ class EspeakLibrary:
         library.espeak_SetUriCallback(_play_no_files)
         self._library = library
         return library
+
+
+class _OwnCopy:
+    """The library's file under a name of our own, in memory.
+
+    A library is loaded once for each file, and unloaded when the last who loaded it lets go. Others
+    in this process (phonemizer, kokoro-onnx) load the same file and never do.
+    """
+
+    def __init__(self, library: Path) -> None:
+        try:
+            content = library.read_bytes()
+        except OSError:
+            content = b""  # which does not load
+        self._descriptor = os.memfd_create("espeak-ng")
+        with open(self._descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        self.path = f"/proc/self/fd/{self._descriptor}"
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 class _DataFolder:
