@@ -44,6 +44,7 @@ RATE = 24000
 # Made here, not on an event loop: they read files, as the daemon does before its loop runs.
 INSTALLED = BackendRegistry()
 INSTALLED.load("espeak")
+INSTALLED.load("kokoro")
 SHIPPED = Mappings.read(shipped(MAPPINGS))
 
 

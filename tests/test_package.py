@@ -13,7 +13,7 @@ from itertools import chain
 from support import REPOSITORY
 
 import voiced
-from voiced.config import EMBEDDED_BACKENDS, Config
+from voiced.config import DEFAULT_BACKENDS, Config
 
 TRACKED = [
     path
@@ -82,7 +82,7 @@ def test_the_unit_starts_the_daemon_and_knows_its_exit_statuses() -> None:
 
 def test_embedded_backends_are_installed_types() -> None:
     types = {point.name for point in importlib.metadata.entry_points(group="voiced.backends")}
-    assert {str(section["type"]) for section in EMBEDDED_BACKENDS.values()} <= types
+    assert {str(section["type"]) for section in DEFAULT_BACKENDS.values()} <= types
 
 
 def test_the_protocols_do_no_io() -> None:

@@ -7,8 +7,11 @@ mean, which is the row of the voice that was taken; and a hum below it says whic
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ import onnx
 from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from voiced.backends.kokoro.backend import KokoroSettings
 from voiced.speech import Float32
 
 RATE = 24000  # Hz
@@ -103,6 +107,17 @@ def write_tiny_voices(path: Path, names: Sequence[str] = VOICES) -> None:
     voices: dict[str, Any] = {name: tiny_voice(number) for number, name in enumerate(names)}
     with path.open("wb") as file:  # given a name, numpy would end it in .npz
         np.savez(file, **voices)
+
+
+@functools.cache
+def tiny_settings() -> KokoroSettings:
+    """Return the settings of a Kokoro backend with a tiny model, which is made once."""
+    folder = Path(tempfile.mkdtemp(prefix="voiced-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    model, voices = folder / "tiny.onnx", folder / "tiny.bin"
+    write_tiny_kokoro(model)
+    write_tiny_voices(voices)
+    return KokoroSettings(type="kokoro", model_path=str(model), voices_path=str(voices))
 
 
 @dataclass(frozen=True, slots=True)

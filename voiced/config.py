@@ -162,7 +162,13 @@ class Config(Section):
     backends: dict[str, dict[str, Any]] = {}  # each checked by its type's own model
 
 
-EMBEDDED_BACKENDS: Mapping[str, Mapping[str, Any]] = {"espeak": {"type": "espeak"}}
+EMBEDDED = "espeak"
+"""The backend that needs nothing, and so is always loaded."""
+
+DEFAULT_BACKENDS: Mapping[str, Mapping[str, Any]] = {
+    EMBEDDED: {"type": "espeak"},
+    "local_kokoro_default_onnx": {"type": "kokoro"},
+}
 """The backends that need no configuration; a section of the same id replaces one."""
 
 
@@ -195,7 +201,7 @@ def load(
         _merge(tables, source)
     backends = tables.get("backends", {})
     if isinstance(backends, dict):
-        tables["backends"] = backends = {**EMBEDDED_BACKENDS, **backends}
+        tables["backends"] = backends = {**DEFAULT_BACKENDS, **backends}
         problems += check_backends({k: v for k, v in backends.items() if isinstance(v, dict)})
     try:
         config = Config.model_validate(tables)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from voiced import __version__
-from voiced.config import EMBEDDED_BACKENDS, is_loopback, state_folder
+from voiced.config import EMBEDDED, is_loopback, state_folder
 from voiced.errors import BackendUnavailable, ConfigError, VoicedError
 from voiced.metrics import Metrics
 from voiced.protocol.greeting import Greeting, SessionLimits
@@ -62,6 +62,7 @@ class Daemon:
         self._metrics = Metrics()
         self._lane = settings.lane()
         self._manager = settings.manager(self._lane, self._report)
+        self._preloads = [EMBEDDED, *self._config.defaults.preload]
         policy = settings.policy()
         self._websocket = WebSocketDoor(
             self._manager,
@@ -100,6 +101,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, hang_up.set)
         reloading = asyncio.create_task(self._reload_at(hang_up), name="reload")
         try:
+            self._manager.import_packages(self._preloads)
             doors = await self._open()
             await self._preload()
             advertising = self._advertise(doors)
@@ -143,8 +145,7 @@ class Daemon:
         )
 
     async def _preload(self) -> None:
-        wanted = dict.fromkeys([*EMBEDDED_BACKENDS, *self._config.defaults.preload])
-        for backend_id in wanted:
+        for backend_id in self._manager.preloaded(self._preloads):
             # The manager has logged it with the cure; others may still speak.
             with suppress(BackendUnavailable):
                 await self._manager.get_backend(backend_id)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from voiced.backends.base import BackendSettings
 from voiced.backends.registry import BackendRegistry
 from voiced.config import (
-    EMBEDDED_BACKENDS,
+    DEFAULT_BACKENDS,
     MAPPINGS,
     Config,
     explain,
@@ -125,7 +125,7 @@ class Sources:
 def _check_names(config: Config, mappings: Mappings) -> list[str]:
     """Say which names in the defaults mean nothing."""
     defaults = config.defaults
-    backends = config.backends or EMBEDDED_BACKENDS
+    backends = config.backends or DEFAULT_BACKENDS
     return unknown_names(mappings, backends, model=defaults.model, fallback=defaults.fallback) + [
         f"defaults.preload: no backend {name!r} is configured; add a section [backends.{name}]."
         for name in defaults.preload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 
 import numpy as np
 import pytest
@@ -17,26 +17,39 @@ from support import (
     scripted,
     speak,
 )
+from tiny_kokoro import tiny_settings
 
-from voiced.backends.base import SharedOptions, TTSBackendBase
+from voiced.backends.base import BackendSettings, SharedOptions, TTSBackendBase
 from voiced.errors import LanguageNotSupported, RequestError, VoiceNotFound
 from voiced.speech import AudioFormat, AudioFrame, PcmChunk, Segment
 from voiced.synthesis.lane import Lane
+from voiced.synthesis.manager import TTSBackendManager
 
 BACKENDS: dict[str, type[TTSBackendBase]] = {
     "espeak": INSTALLED.load("espeak"),
     "documented": documented_backend(),
     "scripted": scripted(),
+    "tiny_kokoro": INSTALLED.load("kokoro"),
 }
+SETTINGS: dict[str, BackendSettings] = {"tiny_kokoro": tiny_settings()}
 TEXT = "Good morning, this is a sentence of some length."
 LONG = "This is a sentence that goes on and on without a pause " * 5
+
+
+def settings_of(name: str) -> BackendSettings:
+    return SETTINGS.get(name) or BACKENDS[name].settings_model(type=name)
+
+
+def running(name: str) -> AbstractAsyncContextManager[TTSBackendManager]:
+    settings = settings_of(name)
+    return running_manager({settings.type: BACKENDS[name]}, settings={name: settings})
 
 
 @pytest.fixture(params=BACKENDS)
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[TTSBackendBase]:
     kind = BACKENDS[request.param]
     lane = Lane()
-    made = kind(kind.settings_model(type=request.param), lane=lane.engine())
+    made = kind(settings_of(request.param), lane=lane.engine())
     await made.initialize()
     yield made
     await made.close()
@@ -151,7 +164,7 @@ async def test_marks_lie_in_the_text_and_rise(backend: TTSBackendBase) -> None:
 @pytest.mark.parametrize("response_format", list(AudioFormat))
 @pytest.mark.parametrize("name", BACKENDS)
 async def test_every_backend_gives_every_format(name: str, response_format: AudioFormat) -> None:
-    async with running_manager({name: BACKENDS[name]}) as manager:
+    async with running(name) as manager:
         _, audio = await speak(manager, TEXT, response_format=response_format.value)
         assert len(audio) > 200
 
@@ -159,7 +172,7 @@ async def test_every_backend_gives_every_format(name: str, response_format: Audi
 @pytest.mark.parametrize("name", BACKENDS)
 async def test_every_speed_is_heard(name: str) -> None:
     """What the engine cannot do itself is done by a stretch, so none is refused."""
-    async with running_manager({name: BACKENDS[name]}) as manager:
+    async with running(name) as manager:
         lengths = {}
         for speed in (0.25, 0.5, 1.0, 2.0, 4.0):
             _, audio = await speak(manager, LONG, speed=speed)
@@ -170,7 +183,7 @@ async def test_every_speed_is_heard(name: str) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 async def test_a_wrong_option_is_an_error_of_the_client(name: str) -> None:
-    async with running_manager({name: BACKENDS[name]}) as manager:
+    async with running(name) as manager:
         wanted = request("one", model=name, model_specific_options={"no_such_option": 1})
         with pytest.raises(RequestError, match="no_such_option"):
             manager.plan(wanted, default_format=AudioFormat.PCM, sample_rate=24000)
@@ -178,7 +191,7 @@ async def test_a_wrong_option_is_an_error_of_the_client(name: str) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 async def test_a_cancelled_speech_frees_the_lane(name: str) -> None:
-    async with running_manager({name: BACKENDS[name]}) as manager:
+    async with running(name) as manager:
         plan = manager.plan(request(TEXT * 20), default_format=AudioFormat.PCM, sample_rate=24000)
         async with aclosing(manager.speak(plan, label="test")) as events:
             async for event in events:

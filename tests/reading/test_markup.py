@@ -21,8 +21,9 @@ def read(
     cuts: Iterable[int] = (),
     language: str | None = None,
     code: CodeReading = "announce",
+    keeps_phonemes: bool = False,
 ) -> Spoken:
-    reader = MarkupReader(language=language, code=code)
+    reader = MarkupReader(language=language, code=code, keeps_phonemes=keeps_phonemes)
     bounds = [0, *sorted(cuts), len(text)]
     readings = [reader.push(text[start:end]) for start, end in pairwise(bounds)]
     readings.append(reader.flush())
@@ -361,6 +362,23 @@ def test_prose_passes_as_it_is_and_at_once(words: list[str], gap: str) -> None:
     assert MarkupReader().push(text).text == text
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Say **[tomato](/təmˈɑːtoʊ/)**, please.", "Say [tomato](/təmˈɑːtoʊ/), please."),
+        ("# [New York](/nˈuː jˈɔːɹk/)\n", "[New York](/nˈuː jˈɔːɹk/).\n\n"),
+        ("a [link](/path/to) and [b](http://c/)", "a link and b"),
+        ("[a](/b/", "a(/b/"),
+    ],
+)
+def test_words_with_phonemes_stay_for_engines_that_read_them(text: str, kept: str) -> None:
+    assert read(text, keeps_phonemes=True)[0] == kept
+
+
+def test_other_engines_say_the_word() -> None:
+    assert spoken("Say [tomato](/təmˈɑːtoʊ/), please.") == "Say tomato, please."
+
+
 # ---------------------------------------------------------------------------------------- the laws
 
 PIECES = [
@@ -396,18 +414,19 @@ PIECES = [
         "[^1]: ",
         "[r]: ",
     ],
+    *["](/", "/)", "[a](/b/)"],
     *["[1]", "-", "–", "────", '"', "”", "x" * 20, " " * 20, "-" * 70, "http://x_y_z/", "~/bin"],
 ]
 texts = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 
 
-@given(texts, st.data())
+@given(text=texts, data=st.data(), keeps_phonemes=st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_any_split_gives_the_same(text: str, data: st.DataObject) -> None:
+def test_any_split_gives_the_same(text: str, data: st.DataObject, *, keeps_phonemes: bool) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=4))
-    whole = read(text)
-    assert read(text, cuts=cuts) == whole
-    assert read(text, cuts=range(1, len(text))) == whole
+    whole = read(text, keeps_phonemes=keeps_phonemes)
+    assert read(text, cuts=cuts, keeps_phonemes=keeps_phonemes) == whole
+    assert read(text, cuts=range(1, len(text)), keeps_phonemes=keeps_phonemes) == whole
 
 
 @given(texts)

@@ -120,16 +120,33 @@ class TTSBackendBase(ABC):
     is_slow: ClassVar[bool] = False
     """It makes a segment's audio all at once, after a while: the next one is made while this one is
     heard."""
+    reads_phonemes: ClassVar[bool] = False
+    """It takes `[word](/phonemes/)`, in IPA; others get the word alone."""
     quality: ClassVar[int] = 0
     """How good it sounds: `auto` means the highest of the local ones that can be used."""
     default_voice: ClassVar[str] = ""
     """Native name; empty: the first one."""
-    speeds: ClassVar[tuple[float, float]] = (1.0, 1.0)
+    speeds: tuple[float, float] = (1.0, 1.0)
     """What the engine itself can do; beyond, its audio is stretched."""
 
     def __init__(self, settings: BackendSettings, *, lane: EngineLane) -> None:
         self.settings = settings
         self.lane = lane
+
+    @classmethod
+    def missing(cls, settings: Any) -> str | None:  # noqa: ARG003  # some need nothing
+        """Say in a sentence what it lacks to be loaded, as a file, and the cure; None for nothing.
+
+        Called often, on another thread: what it lacks may come while the daemon runs.
+        """
+        return None
+
+    @classmethod  # noqa: B027  # most have nothing that is slow to import
+    def import_packages(cls) -> None:
+        """Import what holds the interpreter for long, before anybody is served.
+
+        Called only where the backend is to be loaded at start.
+        """
 
     @abstractmethod
     async def initialize(self) -> None:

@@ -277,7 +277,7 @@ class EspeakLibrary:
             (_WORD_GAP, sound.word_gap),
         ):
             library.espeak_SetParameter(parameter, value, 0)
-        plain = "".join(map(_speakable, text)).encode()
+        plain = speakable(text).encode()
         flags = _CHARS_UTF8 | (_SSML if sound.ssml else 0)
         try:
             status = library.espeak_Synth(
@@ -379,8 +379,12 @@ def _words(events: object) -> Iterator[tuple[int, int, int]]:
         index += 1
 
 
-def _speakable(character: str) -> str:
+def speakable(text: str) -> str:
     """Blank what is no text: controls (0x01 begins a command), NUL, halves of surrogates."""
+    return "".join(map(_speakable, text))
+
+
+def _speakable(character: str) -> str:
     code = ord(character)
     is_control = (code < 0x20 and character not in "\t\n\r") or 0x7F <= code < 0xA0
     return " " if is_control or 0xD800 <= code < 0xE000 else character

@@ -73,7 +73,7 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield _player()
     yield _state()
     yield from _encoders()
-    yield from asyncio.run(_backends(manager, lane, list(settings.backends)))
+    yield from asyncio.run(_backends(manager, lane, settings))
     yield from asyncio.run(_doors(settings))
 
 
@@ -119,16 +119,14 @@ def _encoders() -> Iterator[Finding]:
     yield Finding(Verdict.OK, "formats", " ".join(works))
 
 
-async def _backends(
-    manager: TTSBackendManager, lane: Lane, backend_ids: list[str]
-) -> list[Finding]:
+async def _backends(manager: TTSBackendManager, lane: Lane, settings: Settings) -> list[Finding]:
     """Speak a word with every configured backend."""
     from voiced.request import OpenAISpeechRequest
     from voiced.speech import OPENAI_RATE, AudioFormat, AudioFrame
 
     findings = []
     loop = asyncio.get_running_loop()
-    for backend_id in backend_ids:
+    for backend_id in settings.backends:
         request = OpenAISpeechRequest(
             model=backend_id, input="One, two, three.", model_specific_options={"strict": True}
         )
@@ -139,7 +137,8 @@ async def _backends(
             spoken = manager.speak(plan, label="check")
             samples = sum([e.samples async for e in spoken if isinstance(e, AudioFrame)])
         except VoicedError as error:
-            findings.append(Finding(Verdict.FAILED, backend_id, error.message))
+            verdict = Verdict.NOTE if _may_lack(backend_id, settings) else Verdict.FAILED
+            findings.append(Finding(verdict, backend_id, error.message))
             continue
         factor = (loop.time() - began) * OPENAI_RATE / max(samples, 1)
         detail = f"speaks, {len(backend.voices())} voices, real-time factor {factor:.3f}"
@@ -147,6 +146,13 @@ async def _backends(
     await manager.close()
     await lane.close()
     return findings
+
+
+def _may_lack(backend_id: str, settings: Settings) -> bool:
+    """Tell whether a backend lacks files that nobody has asked for."""
+    own = settings.backends[backend_id]
+    is_asked_for = own != type(own)(type=own.type)
+    return not is_asked_for and settings.registry.load(own.type).missing(own) is not None
 
 
 async def _doors(settings: Settings) -> list[Finding]:

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 def defaults() -> str:
     """Return the commented file that is shipped as `configs/voiced.toml`."""
-    from voiced.config import EMBEDDED_BACKENDS, Config, Section
+    from voiced.config import DEFAULT_BACKENDS, Config, Section
 
     lines = [
         "# voiced: every key, commented, at its default.",
@@ -64,7 +64,7 @@ def defaults() -> str:
                 default = "voiced on <host>"
             lines.append(f"# {key_field.description}")
             lines.append(f"#{key} = {_toml(default)}")
-    for backend_id, values in EMBEDDED_BACKENDS.items():
+    for backend_id, values in DEFAULT_BACKENDS.items():
         lines += ["", "# A backend: an engine or provider under an id of yours."]
         lines.append(f"#[backends.{backend_id}]")
         lines += [f"#{key} = {_toml(value)}" for key, value in values.items()]

@@ -84,13 +84,21 @@ class MarkupReader:
     """Push text as it comes, flush where it must be spoken as it stands; both return a `Reading`.
 
     All readings together are the spoken text. `language` is a BCP-47 tag, for the announcement of
-    a code block; `code` tells whether there is one.
+    a code block; `code` tells whether there is one. With `keeps_phonemes`, words that phonemes are
+    given for stay as they are written, `[word](/phonemes/)`; without, they are read as a link is.
     """
 
-    def __init__(self, *, language: str | None = None, code: CodeReading = "announce") -> None:
+    def __init__(
+        self,
+        *,
+        language: str | None = None,
+        code: CodeReading = "announce",
+        keeps_phonemes: bool = False,
+    ) -> None:
         primary = re.split("[-_]", language or "en")[0].lower()
         self._announcement = _CODE_BLOCK.get(primary, _CODE_BLOCK["en"])
         self._code = code
+        self._keeps_phonemes = keeps_phonemes
         self._transcript = Transcript()
         self._text = "\n"  # what is undecided, after one code point to look back at
         self._at = 1  # up to where it is decided
@@ -210,6 +218,12 @@ class MarkupReader:
         if spaces := grammar.SPACES.match(text, at):
             self._transcript.space(spaces[0], self._offset + at)
             return spaces.end()
+        if self._keeps_phonemes and text[at] == "[":
+            if self._waits(grammar.PHONEMES_BEGUN, _LONGEST):
+                return None
+            if given := grammar.PHONEMES.match(text, at):
+                self._transcript.keep(given[0], self._offset + at)
+                return given.end()
         if self._waits(grammar.INLINE_BEGUN, _LONGEST):
             return None
         mark = grammar.INLINE.match(text, at, at + _LONGEST)

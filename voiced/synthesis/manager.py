@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ from voiced.synthesis.catalogue import Catalogue, SpeechDefaults, checked_option
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.mappings import Mappings
 from voiced.synthesis.pipeline import speak
-from voiced.synthesis.pool import BackendPool
+from voiced.synthesis.pool import AUTO, BackendPool
 from voiced.synthesis.report import SpeechReport
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,16 @@ class TTSBackendManager:
         """
         return await self._pool.get(backend_id)
 
+    def preloaded(self, wanted: Iterable[str]) -> list[str]:
+        """Return the backends to load at start: those wanted, and that of the usual model."""
+        return list(dict.fromkeys([*wanted, self._catalogue.backend_id(self.defaults.model)]))
+
+    def import_packages(self, wanted: Iterable[str]) -> None:
+        """Import what those backends need and holds the event loop; before anybody is served."""
+        for backend_id in self.preloaded(wanted):
+            if kind := self._pool.kind(backend_id):
+                kind.import_packages()
+
     async def close(self) -> None:
         """Close every backend. No speech may be running."""
         await self._pool.close()
@@ -104,6 +114,8 @@ class TTSBackendManager:
         wanted = self._catalogue.backend_id(model)
         kind = self._pool.kind(wanted)
         checked_options(kind, request.model_specific_options)
+        if (request.model or self.defaults.model) == AUTO:
+            self._pool.load_best_local()  # for the next request, where it is not loaded yet
         candidates = [wanted]
         is_strict = request.model_specific_options.get("strict") is True
         if self.defaults.fallback and not is_strict:

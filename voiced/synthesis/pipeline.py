@@ -164,7 +164,9 @@ def _script(text: SpeechText, cast: Cast) -> Script:
     if sizes is None:  # a document, which is markup of its own
         return Script(text, reader=VerbatimReader(), cutter=Uncut())
     language = cast.language or next(iter(cast.voice.languages), None)
-    reader = MarkupReader(language=language, code=cast.code_blocks)
+    reader = MarkupReader(
+        language=language, code=cast.code_blocks, keeps_phonemes=cast.backend.reads_phonemes
+    )
     first = cast.options.first_segment or cast.first_segment
     return Script(
         text,

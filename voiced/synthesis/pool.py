@@ -12,13 +12,15 @@ from voiced.backends.base import BackendSettings, TTSBackendBase
 from voiced.backends.registry import BackendRegistry
 from voiced.errors import BackendUnavailable, VoicedError
 from voiced.request import BackendState
-from voiced.synthesis.lane import Lane
+from voiced.synthesis.lane import Engine, Lane
 
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
 """Stands for the best local backend; the id that `best_local` returns where there is none."""
 
+_LOOK_AFTER_S = 1  # between two looks for the files of a backend, if anybody asks for it
+_FAST_ENOUGH = 0.7  # real-time factor that an engine must keep to speak by itself
 _RETRY_AFTER_S = 30  # an unavailable backend is tried again after this, not at every request
 
 
@@ -30,9 +32,13 @@ class _Slot:
     kind: type[TTSBackendBase] | None
     opening: asyncio.Task[TTSBackendBase] | None = None
     problem: str | None = None  # why it is unavailable, and the cure
+    engine: Engine | None = None  # its place on the lane, once it was loaded
     users: int = 0
     idle_timer: asyncio.TimerHandle | None = None
     retry_at: float | None = None  # event loop time; None: its code does not import
+    lack: str | None = None  # what must come before it can be loaded, and the cure
+    looking: asyncio.Task[None] | None = None  # whether that has come
+    look_at: float = 0.0  # event loop time of the next look
 
     @property
     def backend(self) -> TTSBackendBase | None:
@@ -86,8 +92,19 @@ class BackendPool:
                 f"The backend {backend_id!r} is not configured; "
                 f'add a section [backends."{backend_id}"] to config.toml.'
             )
+        if slot.opening is None:
+            self._look_again(slot)
+            if slot.lack:
+                return BackendUnavailable(slot.lack)
         is_due = slot.retry_at is not None and asyncio.get_running_loop().time() >= slot.retry_at
         return BackendUnavailable(slot.problem) if slot.problem and not is_due else None
+
+    def _look_again(self, slot: _Slot) -> None:
+        """Find out, for the next who asks, whether what the backend lacks has come or gone."""
+        loop = asyncio.get_running_loop()
+        if slot.kind and not slot.looking and loop.time() >= slot.look_at:
+            slot.look_at = loop.time() + _LOOK_AFTER_S
+            slot.looking = asyncio.create_task(_look(slot), name=f"look for {slot.settings.type}")
 
     def state(self, backend_id: str) -> BackendState:
         """Return what the backend could do if asked now."""
@@ -99,13 +116,28 @@ class BackendPool:
         return BackendState.READY if slot.backend else BackendState.LOADING
 
     def best_local(self) -> str:
-        """Return the best local backend that can be used."""
+        """Return the best local backend that can speak at once; the best one where none is loaded.
+
+        One that was seen to be too slow for this machine speaks only where there is no other.
+        """
+        usable = self._usable_locals()
+        ready = [backend_id for backend_id in usable if self.loaded(backend_id)]
+        return next(iter(ready or usable), AUTO)
+
+    def load_best_local(self) -> None:
+        """Begin to load the best local backend, for requests to come."""
+        if usable := self._usable_locals():
+            self._opening(usable[0])
+
+    def _usable_locals(self) -> list[str]:
+        """Return the local backends that can be used, the best first."""
         usable = [
-            (slot.kind.quality, backend_id)
-            for backend_id, slot in self._slots.items()
-            if slot.kind and slot.kind.is_local and not self.problem(backend_id)
+            (_is_fast(slot), slot.kind.quality, name)
+            for name, slot in self._slots.items()
+            if slot.kind and slot.kind.is_local and not self.problem(name)
         ]
-        return max(usable, default=(0, AUTO), key=lambda pair: pair[0])[1]
+        usable.sort(key=lambda entry: entry[:2], reverse=True)
+        return [name for *_, name in usable]
 
     async def get(self, backend_id: str) -> TTSBackendBase:
         """Return the backend, loading it if need be: once, however many ask meanwhile.
@@ -115,13 +147,17 @@ class BackendPool:
         """
         if problem := self.problem(backend_id):
             raise problem
+        # Shielded: one client that goes away does not stop the loading for the others.
+        return await asyncio.shield(self._opening(backend_id))
+
+    def _opening(self, backend_id: str) -> asyncio.Task[TTSBackendBase]:
         slot = self._slots[backend_id]
         if slot.opening is None:
             slot.opening = asyncio.create_task(
                 self._open(backend_id, slot), name=f"load {backend_id}"
             )
-        # Shielded: one client that goes away does not stop the loading for the others.
-        return await asyncio.shield(slot.opening)
+            slot.opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return slot.opening
 
     @contextmanager
     def using(self, backend_id: str) -> Iterator[None]:
@@ -151,7 +187,8 @@ class BackendPool:
         for slot in self._slots.values():
             if slot.idle_timer is not None:
                 slot.idle_timer.cancel()
-        await asyncio.gather(*self._unloading)
+        looking = [slot.looking for slot in self._slots.values() if slot.looking]
+        await asyncio.gather(*self._unloading, *looking)
         slots = [slot for slot in self._slots.values() if slot.opening is not None]
         for slot in slots:
             if slot.opening is not None and not slot.opening.done():
@@ -164,7 +201,8 @@ class BackendPool:
 
     async def _open(self, backend_id: str, slot: _Slot) -> TTSBackendBase:
         assert slot.kind is not None
-        backend = slot.kind(slot.settings, lane=self._lane.engine())
+        slot.engine = slot.engine or self._lane.engine()
+        backend = slot.kind(slot.settings, lane=slot.engine)
         try:
             await backend.initialize()
         except Exception as error:
@@ -188,9 +226,23 @@ async def _close(backend: TTSBackendBase) -> None:
         log.exception("backend type %s did not close", backend.settings.type)
 
 
+def _is_fast(slot: _Slot) -> bool:
+    factor = slot.engine.real_time_factor if slot.engine else None
+    return factor is None or factor < _FAST_ENOUGH
+
+
+async def _look(slot: _Slot) -> None:
+    assert slot.kind is not None
+    try:
+        slot.lack = await asyncio.to_thread(slot.kind.missing, slot.settings)
+    finally:
+        slot.looking = None
+
+
 def _slot(settings: BackendSettings, registry: BackendRegistry) -> _Slot:
     try:
-        return _Slot(settings, registry.load(settings.type))
+        kind = registry.load(settings.type)
+        return _Slot(settings, kind, lack=kind.missing(settings))
     except BackendUnavailable as problem:
         log.warning("backend type %s does not load: %s", settings.type, problem.message)
         return _Slot(settings, None, problem=problem.message)

@@ -1,0 +1,240 @@
+"""The Kokoro backend: a small neural engine that sounds like a person, on the machine's lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from voiced.audio.loudness import even_out
+from voiced.backends.base import BackendSettings, Emit, SegmentSizes, TTSBackendBase
+from voiced.backends.kokoro.marks import mark_words
+from voiced.backends.kokoro.model import MOST_TOKENS, Inferred, KokoroModel
+from voiced.backends.kokoro.phonemes import Phonemizer, without_phonemes
+from voiced.backends.kokoro.voices import SAMPLE_RATE, VoicePack
+from voiced.errors import BackendUnavailable
+from voiced.models.published import KOKORO
+from voiced.models.store import find
+from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
+
+_WARM_UP = "Good morning."
+_SENTENCE_SIGNS = ".!?…。！？"
+_SENTENCE_TOKENS = 100  # of a sentence that is spoken in parts, as it usually is
+_GROWTH = ((0.24, 2.5), (0.3, 2.0), (0.4, 1.5), (0.5, 1.2))
+"""Up to which real-time factor a segment may be so many times as long as the one before it: what is
+heard meanwhile must last, with two fifths to spare."""
+
+
+class KokoroSettings(BackendSettings):
+    """`[backends.ID]` with `type = "kokoro"`."""
+
+    model_path: str = Field("", description="The model's file; empty: what `models pull` fetched.")
+    voices_path: str = Field("", description="The voices' file or folder; empty: as above.")
+    runtime: Literal["onnx"] = Field("onnx", description="What runs the model.")
+    provider: str = Field("cpu", description="Of onnxruntime: cpu, cuda, openvino, ...")
+
+
+class KokoroBackend(TTSBackendBase):
+    """One model and its voices."""
+
+    settings_model = KokoroSettings
+    settings: KokoroSettings
+    is_local = True
+    is_slow = True
+    reads_phonemes = True
+    quality = 50
+    default_voice = "af_heart"
+    speeds = (0.5, 2.0)
+
+    @classmethod
+    def missing(cls, settings: BackendSettings) -> str | None:
+        """Say what has to be installed or fetched before it can speak."""
+        assert isinstance(settings, KokoroSettings)
+        if find_spec("kokoro_onnx") is None:
+            return "kokoro-onnx is not installed; run `pip install 'voiced[kokoro]'`."
+        try:
+            _files(settings)
+        except BackendUnavailable as problem:
+            return problem.message
+        return None
+
+    @classmethod
+    def import_packages(cls) -> None:
+        """Import onnxruntime and kokoro-onnx."""
+        from voiced.backends.kokoro.onnx import import_packages  # noqa: PLC0415  # as below
+
+        with suppress(BackendUnavailable):  # `initialize` says so
+            import_packages()
+
+    async def initialize(self) -> None:
+        """Load the model and its voices, on a thread of its own, and speak a word to nobody."""
+        self._voices: tuple[Voice, ...] = ()
+        await asyncio.to_thread(self._load)
+        voice, options = self.usual_voice(), self.options_model()
+        segment = Segment(0, _WARM_UP, 0, len(_WARM_UP), voice, None, 1.0, options)
+        # The first inference is slow and says nothing of the others; the lane measures the second.
+        await self.lane.call(self._synthesize, segment, _Nobody())
+        async for _ in self.generate_speech_stream(segment):
+            pass
+        self._growth = _growth(self.lane.real_time_factor or 0)
+
+    def _load(self) -> None:
+        from voiced.backends.kokoro.onnx import OnnxKokoro  # noqa: PLC0415  # with onnxruntime
+
+        model_path, voices_path = _files(self.settings)
+        self._pack = VoicePack.open(voices_path)
+        try:
+            self._phonemizer = Phonemizer()
+            self._model: KokoroModel = OnnxKokoro(
+                model_path, provider=self.settings.provider, threads=self.lane.threads
+            )
+        except BaseException:
+            self._pack.close()
+            raise
+        self._voices = tuple(map(self._marked, self._pack.voices()))
+        if not self._model.takes_any_speed:
+            self.speeds = (1.0, 1.0)
+
+    def voices(self) -> Sequence[Voice]:
+        """Return the voices without their blends: any may be spoken as `af_bella(2)+af_sky`."""
+        return self._voices
+
+    def find_voice(self, name: str) -> Voice | None:
+        """Know a voice or a blend, whatever its case."""
+        voice = self._pack.find(name)
+        return self._marked(voice) if voice else None
+
+    def segment_sizes(self, options: Any) -> SegmentSizes:  # noqa: ARG002  # as the base has it
+        """Return a short first segment, then ones that grow up to where inference is cheapest."""
+        return SegmentSizes(
+            preferred=60,
+            largest=110,
+            first=44,
+            growth=self._growth,
+            shortest=15,
+            in_phonemes=True,
+        )
+
+    def generate_speech_stream(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
+        """Yield the segment when its inference is done."""
+        return self.lane.stream(segment, self._synthesize)
+
+    async def close(self) -> None:
+        """Let go of the model."""
+        await self.lane.call(self._close)
+
+    # ----------------------------------------------------------------------- on the lane's thread
+
+    def _synthesize(self, segment: Segment, emit: Emit) -> None:
+        phonemes = self._phonemizer.phonemes(segment.text, self._language(segment))
+        known = " ".join(self._model.known(phonemes).split())
+        parts = [self._infer(part, segment, emit) for part in _parts(known)]
+        if not parts:
+            return
+        samples = np.concatenate([part.samples for part in parts])
+        marks: tuple[WordMark, ...] = ()
+        if self._model.has_durations:
+            marks = mark_words(without_phonemes(segment.text), known, _edges(parts))
+        emit(PcmChunk(even_out(samples, SAMPLE_RATE), marks))
+
+    def _language(self, segment: Segment) -> str:
+        """Return the language that was asked for, with the voice's accent where none was."""
+        asked = segment.language
+        own = self._pack.espeak_language(segment.voice.id)
+        if asked is None or ("-" not in asked and segment.voice.speaks(asked)):
+            return own
+        return asked
+
+    def _infer(self, phonemes: str, segment: Segment, emit: Emit) -> Inferred:
+        return self._model.infer(
+            phonemes,
+            self._pack.style(segment.voice.id, _style_length(segment.text, phonemes)),
+            speed=segment.speed,
+            interrupt_by=emit.interrupt_by,
+        )
+
+    def _close(self) -> None:
+        self._model.close()
+        self._pack.close()
+
+    def _marked(self, voice: Voice) -> Voice:
+        return replace(voice, marks=MarkKind.WORD) if self._model.has_durations else voice
+
+    def _unknown_voice(self, name: str) -> str:
+        return self._pack.explain(name)
+
+
+class _Nobody:
+    """Hears what is spoken to warm up."""
+
+    def __call__(self, _chunk: PcmChunk) -> bool:
+        return True
+
+    def interrupt_by(self, _interrupt: Callable[[], None]) -> None:
+        """Nobody does."""
+
+
+def _files(settings: KokoroSettings) -> tuple[Path, Path]:
+    """Return the model's file and the voices'.
+
+    Raises:
+        BackendUnavailable: one is not there; the message says the cure.
+    """
+    kept = find(KOKORO)
+    return (
+        _file("model_path", settings.model_path, kept.model_path if kept else None),
+        _file("voices_path", settings.voices_path, kept.voices_path if kept else None),
+    )
+
+
+def _file(key: str, given: str, kept: Path | None) -> Path:
+    path = Path(given).expanduser() if given else kept
+    if path is None:
+        raise BackendUnavailable("Kokoro has no files here; run `voiced models pull kokoro`.")
+    if not path.exists():
+        raise BackendUnavailable(
+            f"There is no file {path.name!r} where {key} says; correct it, or leave it out and run "
+            "`voiced models pull kokoro`."
+        )
+    return path
+
+
+def _growth(factor: float) -> float:
+    return next((growth for most, growth in _GROWTH if factor <= most), 1.0)
+
+
+def _style_length(text: str, phonemes: str) -> int:
+    """Return for how many tokens the style should be: for those of the whole sentence.
+
+    Of a sentence that is spoken in parts nobody knows yet how long it will be.
+    """
+    is_part = text.rstrip("\"'”’»)]}*_")[-1:] not in _SENTENCE_SIGNS
+    return max(len(phonemes), _SENTENCE_TOKENS) if is_part else len(phonemes)
+
+
+def _parts(phonemes: str) -> list[str]:
+    """Cut phonemes that are too many for one inference, as those of a text full of numbers."""
+    parts = []
+    while len(phonemes) > MOST_TOKENS:
+        space = phonemes.rfind(" ", 1, MOST_TOKENS + 1)
+        end = space if space > 0 else MOST_TOKENS
+        parts.append(phonemes[:end])
+        phonemes = phonemes[end:].lstrip()
+    return [*parts, phonemes] if any(map(str.isalpha, phonemes)) or parts else []
+
+
+def _edges(parts: list[Inferred]) -> list[int]:
+    """Return the edges of all parts, and so one for the space after each."""
+    edges: list[int] = []
+    offset = 0
+    for part in parts:
+        edges += (offset + edge for edge in part.edges)
+        offset += part.samples.size
+    return edges
