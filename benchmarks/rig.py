@@ -50,6 +50,12 @@ class Daemon:
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) / 1024
 
+    def peak_mb(self) -> float:
+        """Return the most memory that it ever had in RAM."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+
     def cpu_s(self) -> float:
         """Return the processor time that it has used so far."""
         stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2]

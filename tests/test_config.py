@@ -142,6 +142,13 @@ def test_backends_are_checked_by_their_own_models() -> None:
     assert "backends.third.voice" in text
 
 
+def test_a_default_backend_is_changed_by_the_keys_that_are_given(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[backends.local_kokoro_default_onnx]\nvoice = 'af_sky'\n")
+    settings = Sources(path, {}).read().backends["local_kokoro_default_onnx"]
+    assert (settings.type, settings.voice) == ("kokoro", "af_sky")
+
+
 def test_a_backend_of_one_s_own_leaves_the_embedded_one(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[backends.german]\ntype = 'espeak'\nvoice = 'de'\n")

@@ -169,7 +169,7 @@ DEFAULT_BACKENDS: Mapping[str, Mapping[str, Any]] = {
     EMBEDDED: {"type": "espeak"},
     "local_kokoro_default_onnx": {"type": "kokoro"},
 }
-"""The backends that need no configuration; a section of the same id replaces one."""
+"""The backends that need no configuration; a section of the same id has the last word."""
 
 
 def load(
@@ -201,7 +201,8 @@ def load(
         _merge(tables, source)
     backends = tables.get("backends", {})
     if isinstance(backends, dict):
-        tables["backends"] = backends = {**DEFAULT_BACKENDS, **backends}
+        own = {name: _with_type(name, section) for name, section in backends.items()}
+        tables["backends"] = backends = {**DEFAULT_BACKENDS, **own}
         problems += check_backends({k: v for k, v in backends.items() if isinstance(v, dict)})
     try:
         config = Config.model_validate(tables)
@@ -272,6 +273,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _with_type(backend_id: str, section: object) -> object:
+    """Let a section of a backend that is there by default leave out which type it is."""
+    if not isinstance(section, dict):
+        return section
+    return {**DEFAULT_BACKENDS.get(backend_id, {}), **section}
 
 
 def _merge(tables: dict[str, Any], source: Mapping[str, Any]) -> None:
