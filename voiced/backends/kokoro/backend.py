@@ -24,7 +24,7 @@ from voiced.models.published import KOKORO
 from voiced.models.store import find
 from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
 
-_WARM_UP = "Good morning."
+_FIRST_WORDS = ("Yes.", "Good morning.")  # to nobody; the second one is measured
 _SENTENCE_SIGNS = ".!?…。！？"
 _SENTENCE_TOKENS = 100  # of a sentence that is spoken in parts, as it usually is
 _GROWTH = ((0.24, 2.5), (0.3, 2.0), (0.4, 1.5), (0.5, 1.2))
@@ -75,25 +75,11 @@ class KokoroBackend(TTSBackendBase):
 
     async def initialize(self) -> None:
         """Load the model and its voices, on a thread of its own, and speak a word to nobody."""
-        self._voices: tuple[Voice, ...] = ()
-        await asyncio.to_thread(self._load)
-        voice, options = self.usual_voice(), self.options_model()
-        segment = Segment(0, _WARM_UP, 0, len(_WARM_UP), voice, None, 1.0, options)
-        # The first inference is slow and says nothing of the others; the lane measures the second.
-        await self.lane.call(self._synthesize, segment, _Nobody())
-        async for _ in self.generate_speech_stream(segment):
-            pass
-        self._growth = _growth(self.lane.real_time_factor or 0)
-
-    def _load(self) -> None:
-        from voiced.backends.kokoro.onnx import OnnxKokoro  # noqa: PLC0415  # with onnxruntime
-
         model_path, voices_path = _files(self.settings)
-        self._pack = VoicePack.open(voices_path)
+        self._pack = await asyncio.to_thread(VoicePack.open, voices_path)
         try:
-            self._phonemizer = Phonemizer()
-            self._model: KokoroModel = OnnxKokoro(
-                model_path, provider=self.settings.provider, threads=self.lane.threads
+            self._model, self._phonemizer = await asyncio.gather(
+                asyncio.to_thread(self._load_model, model_path), asyncio.to_thread(Phonemizer)
             )
         except BaseException:
             self._pack.close()
@@ -101,6 +87,23 @@ class KokoroBackend(TTSBackendBase):
         self._voices = tuple(map(self._marked, self._pack.voices()))
         if not self._model.takes_any_speed:
             self.speeds = (1.0, 1.0)
+        await self._warm_up()
+        self._growth = _growth(self.lane.real_time_factor or 0)
+
+    def _load_model(self, path: Path) -> KokoroModel:
+        from voiced.backends.kokoro.onnx import OnnxKokoro  # noqa: PLC0415  # with onnxruntime
+
+        return OnnxKokoro(path, provider=self.settings.provider, threads=self.lane.threads)
+
+    async def _warm_up(self) -> None:
+        """Speak to nobody: the first inference is slow, and says nothing of how fast others are."""
+        first, second = (
+            Segment(0, text, 0, len(text), self.usual_voice(), None, 1.0, self.options_model())
+            for text in _FIRST_WORDS
+        )
+        await self.lane.call(self._synthesize, first, _Nobody())
+        async for _ in self.generate_speech_stream(second):
+            pass
 
     def voices(self) -> Sequence[Voice]:
         """Return the voices without their blends: any may be spoken as `af_bella(2)+af_sky`."""
