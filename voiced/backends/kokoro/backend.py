@@ -118,7 +118,7 @@ class KokoroBackend(TTSBackendBase):
         """Return a short first segment, then ones that grow up to where inference is cheapest."""
         return SegmentSizes(
             preferred=60,
-            largest=110,
+            largest=90,
             first=44,
             growth=self._growth,
             shortest=15,
