@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support import Parts, decode, eventually
+from tiny_kokoro import tiny_settings
 
 from voiced.cli import COMMANDS
 
@@ -256,3 +257,40 @@ async def test_check_tells_every_fault_of_the_configuration() -> None:
     status, out, _ = await run("check", VOICED_HTTP__PROT="1", VOICED_LANE__THREADS="-1")
     assert status == 1
     assert out.count("FAILED") == 2
+
+
+async def test_bench_measures_what_is_here(tmp_path: Path) -> None:
+    kokoro = tiny_settings()
+    config = tmp_path / "config.toml"
+    config.write_text(
+        "[lane]\nthreads = 2\n[backends.tiny]\ntype = 'kokoro'\n"
+        f"model_path = '{kokoro.model_path}'\nvoices_path = '{kokoro.voices_path}'\n"
+    )
+    status, out, errors = await run("bench", "--config", str(config), "--json")
+    assert status == 0, errors
+    rows = json.loads(out)
+    assert [(row["backend"], row["threads"]) for row in rows] == [
+        ("espeak", 2),
+        ("tiny", 2),
+        ("tiny", 1),
+    ]
+    for row in rows:
+        assert 0 < row["long"] < 1
+        assert 0 < row["first_audio_ms"] < 10_000
+        assert row["listeners"] == int(0.88 / row["long"])
+    assert "local_kokoro_default_onnx: Kokoro has no files here" in errors
+
+
+async def test_bench_says_what_to_use(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.touch()
+    status, out, _ = await run("bench", "--config", str(config))
+    assert status == 0
+    assert "Use espeak: first audio after 0.0" in out
+    assert out.endswith("That is what the configuration does.\n")
+
+
+async def test_bench_begins_nothing_when_the_time_is_up(tmp_path: Path) -> None:
+    status, out, errors = await run("bench", "--seconds", "-1", "--json")
+    assert (status, out) == (1, "[]\n")
+    assert "the time is up" in errors
