@@ -94,6 +94,11 @@ class BackendSettings(BaseModel):
     type: str = Field(description="Which backend this is.")
     voice: str = Field("", description="The voice where a request names none; empty: its own.")
 
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing but its type was configured, so that nobody may have asked for it."""
+        return self == type(self)(type=self.type)
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentSizes:

@@ -151,8 +151,7 @@ async def _backends(manager: TTSBackendManager, lane: Lane, settings: Settings) 
 def _may_lack(backend_id: str, settings: Settings) -> bool:
     """Tell whether a backend lacks files that nobody has asked for."""
     own = settings.backends[backend_id]
-    is_asked_for = own != type(own)(type=own.type)
-    return not is_asked_for and settings.registry.load(own.type).missing(own) is not None
+    return own.is_default and settings.registry.load(own.type).missing(own) is not None
 
 
 async def _doors(settings: Settings) -> list[Finding]:

@@ -19,17 +19,26 @@ class BackendStatus:
 
     id: str
     state: BackendState
+    real_time_factor: float | None = None  # as measured; none before it has spoken
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """What the daemon does, over all doors and sessions."""
 
-    state: Literal["ready", "degraded", "draining"]  # degraded: a backend is unavailable
+    state: Literal["ready", "degraded", "draining"]  # degraded: a backend is not what it should be
     sessions: int
     speaking: int
     queued: int  # speeches that wait for an earlier one
     backends: tuple[BackendStatus, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Say it on the wire."""
+        told = asdict(self)
+        for backend in told["backends"]:
+            if backend["real_time_factor"] is None:
+                del backend["real_time_factor"]
+        return told
 
 
 class Subscriptions:
@@ -64,4 +73,4 @@ class Subscriptions:
         for subscription, (at, told) in self._told.items():
             if told is None or (status != told and now - at >= _SPACING_S):
                 self._told[subscription] = (now, status)
-                yield subscription, asdict(status)
+                yield subscription, status.as_dict()

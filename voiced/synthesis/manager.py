@@ -60,6 +60,8 @@ class TTSBackendManager:
         self.model = self._catalogue.model
         self.voices = self._catalogue.voices
         self.states = self._catalogue.states
+        self.is_whole = self._pool.is_whole
+        self.real_time_factor = self._pool.real_time_factor
         self.usual = self._catalogue.usual
         self.use_mappings = self._catalogue.use_mappings
         self._on_report = on_report

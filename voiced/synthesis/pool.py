@@ -115,6 +115,23 @@ class BackendPool:
             return BackendState.IDLE
         return BackendState.READY if slot.backend else BackendState.LOADING
 
+    def is_whole(self) -> bool:
+        """Tell whether every backend can be used, but for those that nobody fetched or set up."""
+        return not any(
+            self.problem(name)
+            for name, slot in self._slots.items()
+            if not (slot.lack and slot.settings.is_default)
+        )
+
+    def real_time_factor(self, backend_id: str) -> float | None:
+        """Return the seconds of work for a second of audio, to a hundredth, where it was measured.
+
+        Only the lane measures: None for a backend that is not local.
+        """
+        engine = self._slots[backend_id].engine
+        factor = engine.real_time_factor if engine else None
+        return None if factor is None else round(factor, 2)
+
     def best_local(self) -> str:
         """Return the best local backend that can speak at once; the best one where none is loaded.
 

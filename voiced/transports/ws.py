@@ -27,7 +27,6 @@ from voiced.protocol.actions import (
 from voiced.protocol.greeting import Greeting
 from voiced.protocol.session import Session
 from voiced.protocol.status import BackendStatus, Status
-from voiced.request import BackendState
 from voiced.synthesis.manager import TTSBackendManager
 from voiced.transports.listener import WebSocketListener
 from voiced.transports.sender import Sender
@@ -134,14 +133,17 @@ class WebSocketDoor:
 
     def status(self) -> Status:
         """Return what the daemon does."""
-        backends = self.manager.states()
-        is_whole = BackendState.UNAVAILABLE not in backends.values()
+        backends = tuple(
+            BackendStatus(name, state, self.manager.real_time_factor(name))
+            for name, state in self.manager.states().items()
+        )
+        is_whole = self.manager.is_whole()
         return Status(
             state="draining" if self._is_draining else "ready" if is_whole else "degraded",
             sessions=len(self._clients),
             speaking=self.manager.speaking,
             queued=sum(client.session.queued for client in self._clients),
-            backends=tuple(BackendStatus(name, state) for name, state in backends.items()),
+            backends=backends,
         )
 
     def tell_status(self) -> None:

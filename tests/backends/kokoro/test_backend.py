@@ -310,12 +310,29 @@ async def test_without_files_it_is_unavailable_and_comes_with_them(
     model = tmp_path / "model.onnx"
     away = model.rename(tmp_path / "away")
     async with running_manager({"kokoro": KokoroBackend}, settings={"tiny": settings}) as manager:
+        assert not manager.is_whole()  # the files were named
         info = manager.model("tiny")
         assert info.state is BackendState.UNAVAILABLE
         assert "model_path" in (info.cure or "")
         away.rename(model)
         await eventually(lambda: manager.model("tiny").state is not BackendState.UNAVAILABLE)
         assert (await speak(manager, TEXT, model="tiny"))[1]
+
+
+async def test_what_nobody_fetched_is_missed_by_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    types = {name: INSTALLED.load(name) for name in ("espeak", "kokoro")}
+    settings = {name: kind.settings_model(type=name) for name, kind in types.items()}
+    async with running_manager(types, settings=settings) as manager:
+        assert manager.states()["kokoro"] is BackendState.UNAVAILABLE
+        assert manager.is_whole()
+        assert manager.real_time_factor("espeak") is None
+        await speak(manager, TEXT, model="espeak")
+        factor = manager.real_time_factor("espeak")
+        assert factor is not None
+        assert 0 <= factor < 0.7
 
 
 async def test_auto_speaks_at_once_and_loads_the_better_one() -> None:
