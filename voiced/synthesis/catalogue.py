@@ -67,7 +67,7 @@ class Catalogue:
 
     def usual_model(self) -> str:
         """Return the public name of the model that speaks where a request names none."""
-        return self._public_name(self.backend_id(self._defaults.model))
+        return self.public_name(self.backend_id(self._defaults.model))
 
     def use_mappings(self, mappings: Mappings) -> None:
         """Look names up in these tables from now on.
@@ -129,16 +129,36 @@ class Catalogue:
                     backend = await self._pool.get(backend_id)
                 except BackendUnavailable:
                     continue  # models/list says so, with the cure
-                found += self._model_voices(self._public_name(backend_id), backend)
+                found += self._model_voices(self.public_name(backend_id), backend)
         return [v for v in found if language is None or v.voice.speaks(language)]
 
     @staticmethod
     def _model_voices(model: str, backend: TTSBackendBase) -> list[ModelVoice]:
         return [ModelVoice(model, voice) for voice in backend.voices()]
 
-    def _public_name(self, backend_id: str) -> str:
+    def public_name(self, backend_id: str) -> str:
+        """Return the model name that stands for a backend; its id where none does."""
         names = (name for name, known in self._mappings.models.items() if known == backend_id)
         return next(names, backend_id)
+
+    def best_for(self, request: SpeechRequest) -> str:
+        """Return the best local backend that has the voice and the language of a request.
+
+        Of one that is not loaded nobody knows yet.
+        """
+        for backend_id in self._pool.locals():
+            backend = self._pool.loaded(backend_id)
+            if backend is None or self._can_speak(backend, backend_id, request):
+                return backend_id
+        return self._pool.best_local()
+
+    def _can_speak(self, backend: TTSBackendBase, backend_id: str, request: SpeechRequest) -> bool:
+        try:
+            voice = self.voice(backend, backend_id, request)
+        except RequestError:
+            return False
+        language = request.language or self._defaults.language
+        return bool(request.voice) or not language or voice.speaks(language)
 
     def backend_id(self, name: str) -> str:
         """Return the backend that a model name means.

@@ -112,12 +112,15 @@ class TTSBackendManager:
         """
         text = request.text()
         check_length(len(text), limit=self.defaults.max_input_chars, param="input")
-        model = request.model or self._catalogue.usual_model()
-        wanted = self._catalogue.backend_id(model)
+        asked = request.model or self.defaults.model
+        if asked == AUTO:
+            self._pool.load_best_local()  # for requests to come, where it is not loaded yet
+            wanted = self._catalogue.best_for(request)
+        else:
+            wanted = self._catalogue.backend_id(asked)
+        model = request.model or self._catalogue.public_name(wanted)
         kind = self._pool.kind(wanted)
         checked_options(kind, request.model_specific_options)
-        if (request.model or self.defaults.model) == AUTO:
-            self._pool.load_best_local()  # for the next request, where it is not loaded yet
         candidates = [wanted]
         is_strict = request.model_specific_options.get("strict") is True
         if self.defaults.fallback and not is_strict:

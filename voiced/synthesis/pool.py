@@ -137,9 +137,12 @@ class BackendPool:
 
         One that was seen to be too slow for this machine speaks only where there is no other.
         """
+        return next(iter(self.locals()), AUTO)
+
+    def locals(self) -> list[str]:
+        """Return the local backends that can be used, as `best_local` prefers them."""
         usable = self._usable_locals()
-        ready = [backend_id for backend_id in usable if self.loaded(backend_id)]
-        return next(iter(ready or usable), AUTO)
+        return sorted(usable, key=lambda backend_id: self.loaded(backend_id) is None)
 
     def load_best_local(self) -> None:
         """Begin to load the best local backend, for requests to come."""

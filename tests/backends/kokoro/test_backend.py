@@ -25,9 +25,11 @@ from tiny_kokoro import (
 
 from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings
 from voiced.errors import BackendUnavailable, VoiceNotFound
-from voiced.request import BackendState
-from voiced.speech import MarkKind, PcmChunk, Segment, Words
+from voiced.request import BackendState, OpenAISpeechRequest, Plan
+from voiced.speech import AudioFormat, MarkKind, PcmChunk, Segment, Words
+from voiced.synthesis.catalogue import SpeechDefaults
 from voiced.synthesis.lane import Lane
+from voiced.synthesis.manager import TTSBackendManager
 
 FRAME = 600
 TEXT = "Good morning, this is a sentence of some length."
@@ -319,6 +321,57 @@ async def test_without_files_it_is_unavailable_and_comes_with_them(
         assert (await speak(manager, TEXT, model="tiny"))[1]
 
 
+@asynccontextmanager
+async def both_engines(language: str = "") -> AsyncIterator[TTSBackendManager]:
+    types = {name: INSTALLED.load(name) for name in ("espeak", "kokoro")}
+    settings = {
+        "espeak": types["espeak"].settings_model(type="espeak"),
+        "tiny": tiny_settings(),
+    }
+    defaults = SpeechDefaults(language=language)
+    async with running_manager(types, settings=settings, defaults=defaults) as manager:
+        for backend_id in settings:
+            await manager.get_backend(backend_id)
+        yield manager
+
+
+@pytest.mark.parametrize(
+    ("fields", "backend"),
+    [
+        ({}, "tiny"),
+        ({"language": "fr"}, "tiny"),
+        ({"language": "de"}, "espeak"),  # no voice of Kokoro speaks it
+        ({"voice": "af_bella+af_sky"}, "tiny"),
+        ({"voice": "alloy"}, "espeak"),  # the tiny one has no af_alloy
+        ({"voice": "nova", "language": "de"}, "espeak"),
+        ({"voice": "k_bella"}, "tiny"),
+        ({"voice": "de+f2"}, "espeak"),
+        ({"voice": "nobody"}, "tiny"),  # which says so
+    ],
+)
+async def test_auto_is_the_best_engine_that_has_the_voice_and_the_language(
+    fields: dict[str, str], backend: str
+) -> None:
+    async with both_engines() as manager:
+        for model in ({}, {"model": "auto"}):
+            wanted = request("One.", **fields, **model)
+            if fields.get("voice") == "nobody":
+                with pytest.raises(VoiceNotFound):
+                    plan_of(manager, wanted)
+                continue
+            assert plan_of(manager, wanted).backend_ids[0] == backend
+
+
+async def test_auto_heeds_the_language_of_the_house() -> None:
+    async with both_engines(language="de") as manager:
+        assert plan_of(manager, request("Eins.")).backend_ids[0] == "espeak"
+        assert plan_of(manager, request("One.", language="en")).backend_ids[0] == "tiny"
+
+
+def plan_of(manager: TTSBackendManager, wanted: OpenAISpeechRequest) -> Plan:
+    return manager.plan(wanted, default_format=AudioFormat.PCM, sample_rate=24000)
+
+
 async def test_what_nobody_fetched_is_missed_by_nobody(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -343,8 +396,7 @@ async def test_auto_speaks_at_once_and_loads_the_better_one() -> None:
     }
     async with running_manager(types, settings=settings) as manager:
         await manager.get_backend("espeak")
-        plan = manager.plan(request("One."), default_format="pcm", sample_rate=24000)  # type: ignore[arg-type]
-        assert plan.backend_ids[0] == "espeak"
+        assert plan_of(manager, request("One.")).backend_ids[0] == "espeak"
         await eventually(lambda: manager.model("auto").backend == "tiny", seconds=10)
 
 

@@ -81,13 +81,13 @@ class KokoroBackend(TTSBackendBase):
             self._model, self._phonemizer = await asyncio.gather(
                 asyncio.to_thread(self._load_model, model_path), asyncio.to_thread(Phonemizer)
             )
+            self._voices = tuple(map(self._marked, self._pack.voices()))
+            if not self._model.takes_any_speed:
+                self.speeds = (1.0, 1.0)
+            await self._warm_up()
         except BaseException:
             self._pack.close()
             raise
-        self._voices = tuple(map(self._marked, self._pack.voices()))
-        if not self._model.takes_any_speed:
-            self.speeds = (1.0, 1.0)
-        await self._warm_up()
         self._growth = _growth(self.lane.real_time_factor or 0)
 
     def _load_model(self, path: Path) -> KokoroModel:
