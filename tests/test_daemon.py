@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tiny_kokoro import tiny_settings
 from websockets.asyncio.client import connect as open_websocket
 
 from voiced.client import ClientError, connect
@@ -290,6 +291,29 @@ async def test_heavy_engines_are_not_imported(tmp_path: Path) -> None:
         maps = Path(f"/proc/{run.process.pid}/maps").read_text()
         assert "espeak" in maps
         assert not re.search("onnxruntime|torch|kokoro|phonemizer", maps)
+
+
+async def test_kokoro_speaks_where_its_files_are(tmp_path: Path) -> None:
+    tiny = tiny_settings()
+    paths = {
+        "VOICED_BACKENDS__LOCAL_KOKORO_DEFAULT_ONNX__MODEL_PATH": tiny.model_path,
+        "VOICED_BACKENDS__LOCAL_KOKORO_DEFAULT_ONNX__VOICES_PATH": tiny.voices_path,
+    }
+    async with serving(tmp_path, "--log-level", "debug", **paths) as run:
+        async with connect(run.url) as client:
+            assert client.greeting["defaults"]["model"] == "kokoro"  # loaded before it was ready
+            async with client.speak("Good [tomato](/təmˈɑːtoʊ/).", marks="word") as speech:
+                assert [part async for part in speech]
+            assert speech.start["backend"] == "local_kokoro_default_onnx"
+            assert [mark.is_estimated for mark in speech.marks] == [False, False]
+            async with client.speak("Guten Morgen.", language="de") as speech:
+                assert [part async for part in speech]
+            assert speech.start["backend"] == "espeak"
+        status, errors = await run.stop()
+        assert status == 0
+        assert "tomato" not in errors
+        assert "ɑːtoʊ" not in errors
+        assert not re.search("WARNING|ERROR", errors)
 
 
 async def test_keys_and_text_are_in_no_log(tmp_path: Path) -> None:
