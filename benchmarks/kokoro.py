@@ -143,9 +143,10 @@ async def compare(
     streamed, spoken, bare = [], [], []
     async with connect(server.url, token=TOKEN) as client:
         for _ in range(rounds):
-            streamed.append(other.speak(words))
+            streamed.append(await asyncio.to_thread(other.speak, words))
             spoken.append(await speak(client, words, server))
-            bare.append(other.speak(spoken[-1].first_segment, "bare"))
+            first_segment = spoken[-1].first_segment
+            bare.append(await asyncio.to_thread(other.speak, first_segment, "bare"))
     return streamed, spoken, bare
 
 
