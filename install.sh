@@ -1,16 +1,19 @@
 #!/bin/sh
-# Sets voiced up in this folder, or tests it. All it makes stands in .venv beside this script.
+# Sets voiced up in this folder, or tests it. All it makes stands in .venv beside this script, and
+# for the tests with PyTorch in .venv-torch.
 set -eu
 
 usage() {
     cat <<'TEXT'
 usage: ./install.sh --run [--minimal] [--dry-run] [-- ARGUMENT...]
-       ./install.sh --test [--dry-run] [-- ARGUMENT...]
+       ./install.sh --test [--torch] [--dry-run] [-- ARGUMENT...]
 
   --run      make .venv, install voiced and the kokoro engine, run the daemon in the foreground;
              arguments after -- go to `voiced serve`
   --test     make .venv, install what the tests need, run the whole gate: ruff, mypy,
              import-linter, pytest; arguments after -- go to pytest
+  --torch    with --test: make .venv-torch, which has PyTorch for the CPU too (1.6 GB), and run
+             the tests that need it, and no others
   --minimal  leave the kokoro engine out; espeak is always there
   --dry-run  print what would be done, do nothing
   --help     print this
@@ -55,8 +58,10 @@ refuse_32_bit() {
     esac
 }
 
-# As `requires-python` in pyproject.toml says.
-is_supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+# Whether a Python is of a version that we take.
+is_supported() {
+    "$1" -Ic "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $newest))" 2>/dev/null
+}
 
 can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
@@ -64,14 +69,14 @@ can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 find_python() {
     python=
     for candidate in python3 python3.13 python3.12 python3.11; do
-        "$candidate" -c "$is_supported" 2>/dev/null || continue
+        is_supported "$candidate" || continue
         python=${python:-$candidate}
         if can_make_venv "$candidate"; then
             python=$candidate
             return
         fi
     done
-    [ "$python" ] || die "no Python 3.11, 3.12 or 3.13 here (python3 is:" \
+    [ "$python" ] || die "no Python 3.11 to 3.$newest here (python3 is:" \
         "$(python3 --version 2>/dev/null || echo missing)); install one, on Debian 12 and" \
         "Raspberry Pi OS: sudo apt-get install -y python3 python3-venv"
     get_venv_module
@@ -96,27 +101,28 @@ get_venv_module() {
             "own Python? Put that first in PATH, then run this again."
 }
 
-# --- .venv ---
+# --- the virtual environment ---
 
 # False for one that was never finished, was moved or copied here, or has lost its Python.
 venv_is_sound() {
     [ ! -e "$unfinished" ] &&
         grep -qsF "$venv/bin/python" "$venv/bin/pip" &&
-        "$venv/bin/python" -Ic "import pip; $is_supported" 2>/dev/null
+        is_supported "$venv/bin/python" &&
+        "$venv/bin/python" -Ic 'import pip' 2>/dev/null
 }
 
 make_venv() {
     find_python
     if [ -e "$venv" ] || [ -L "$venv" ]; then
-        say "removing a .venv that is incomplete, moved, or of another Python"
+        say "removing a $venv_name that is incomplete, moved, or of another Python"
         act rm -rf "$venv"
     fi
-    say "making .venv with $("$python" --version)"
+    say "making $venv_name with $("$python" --version)"
     act mkdir "$venv" ||
         die "nothing can be made in $here; run this as the user whom it belongs to."
     act touch "$unfinished"
     act "$python" -m venv "$venv" ||
-        die "the .venv could not be made; see above. Is the disk full? Then run this again."
+        die "the $venv_name could not be made; see above. Is the disk full? Then run this again."
 }
 
 # What the packages depend on: if that is unchanged, they are right, and no network is asked.
@@ -136,13 +142,25 @@ has_extra() {
 
 is_installed() {
     [ "$installed_sum" = "$(inputs_sum)" ] || return 1
-    [ -z "$extra" ] || has_extra "$extra" || return 1
+    for wanted in $extras_wanted; do
+        has_extra "$wanted" || return 1
+    done
     "$venv/bin/python" -Ic 'import voiced' 2>/dev/null
+}
+
+pip_install() {
+    # The constraints by environment, since only so do they hold for the build tools too; pip
+    # has two names for that, by age.
+    # shellcheck disable=SC2086
+    act env PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+        "$venv/bin/python" -m pip install $quiet --disable-pip-version-check --no-input "$@"
 }
 
 install_packages() {
     extras=$installed_extras
-    [ -z "$extra" ] || has_extra "$extra" || extras="$extras $extra"
+    for wanted in $extras_wanted; do
+        has_extra "$wanted" || extras="$extras $wanted"
+    done
     # shellcheck disable=SC2086  # the words are wanted apart
     set -- $extras
     target=.
@@ -152,25 +170,35 @@ install_packages() {
     )]"
     quiet=
     [ -t 1 ] || quiet=--quiet
-    say "installing packages (some 100 MB the first time; minutes on a Raspberry Pi)"
+    size='100 MB'
+    cpu_torch=
+    hint=
+    if [ "$torch" ]; then
+        size='400 MB'
+        # The usual build for Linux would bring CUDA, which is gigabytes.
+        cpu_torch=$(sed -n 's/^torch==.*/&+cpu/p' constraints.txt)
+        hint=" A package index that has $cpu_torch is needed: PyTorch has one of CPU builds,
+which PIP_EXTRA_INDEX_URL may name."
+    fi
+    say "installing packages (some $size the first time; minutes on a Raspberry Pi)"
     # Wheels only: a missing one fails at once instead of compiling for an hour.
     forms=--only-binary=:all:
     case " $* " in
     *" test "*) forms="$forms --no-binary=forbiddenfruit" ;; # pure Python, without a wheel
     esac
-    # The constraints by environment, since only so do they hold for the build tools too; pip
-    # has two names for that, by age.
     # shellcheck disable=SC2086
-    act env PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-        "$venv/bin/python" -m pip install $quiet --disable-pip-version-check --no-input \
-        $forms --use-pep517 --editable "$target" ||
+    pip_install $forms --use-pep517 --editable "$target" $cpu_torch ||
         die "the packages could not be installed; see above. Check the network and the free" \
-            "space on the disk, then run this again."
+            "space on the disk, then run this again.$hint"
+    # Without what it names: that would bring spaCy, and download a language model.
+    [ -z "$torch" ] || pip_install --only-binary=:all: --no-deps kokoro ||
+        die "the package kokoro could not be installed; see above, cure it, then run this again."
     [ "$dry_run" ] || echo "$(inputs_sum) $*" >"$stamp"
     act rm -f "$unfinished"
 }
 
-# Makes .venv hold voiced with $extra; at once and without a network where it does already.
+# Makes the environment hold voiced with $extras_wanted; at once and without a network where it
+# does already.
 set_up() {
     refuse_32_bit
     installed_sum=
@@ -181,7 +209,7 @@ set_up() {
         make_venv
     fi
     if is_installed; then
-        say ".venv is up to date"
+        say "$venv_name is up to date"
     else
         install_packages
     fi
@@ -190,8 +218,8 @@ set_up() {
 # --- what people ask for ---
 
 run_daemon() {
-    extra=kokoro
-    [ -z "$minimal" ] || extra=
+    extras_wanted=kokoro
+    [ -z "$minimal" ] || extras_wanted=
     set_up
     # Where the user stands: a path among the arguments is theirs.
     cd "$started_in"
@@ -207,7 +235,7 @@ check() {
 }
 
 run_gate() {
-    extra='test'
+    extras_wanted='test'
     set_up
     # pytest and hypothesis go other ways under CI; a gate has one result.
     unset CI BUILD_NUMBER
@@ -221,8 +249,19 @@ run_gate() {
     act exec "$venv/bin/python" -m pytest "$@"
 }
 
+# Beside the gate: what is tested there needs packages of a gigabyte.
+run_torch_tests() {
+    extras_wanted='test torch'
+    set_up
+    unset CI BUILD_NUMBER
+    say "test: pytest, with PyTorch"
+    act exec env VOICED_TEST_TORCH=1 "$venv/bin/python" -m pytest -k torch \
+        tests/backends/kokoro/test_torch.py tests/conformance/test_backends.py "$@"
+}
+
 mode=
 minimal=
+torch=
 dry_run=
 while [ $# -gt 0 ]; do
     argument=$1
@@ -233,6 +272,7 @@ while [ $# -gt 0 ]; do
         mode=$argument
         ;;
     --minimal) minimal=yes ;;
+    --torch) torch=yes ;;
     --dry-run) dry_run=yes ;;
     --help | -h)
         usage
@@ -243,15 +283,20 @@ while [ $# -gt 0 ]; do
     esac
 done
 
+[ -z "$torch" ] || [ "$mode" = --test ] || misused "--torch goes with --test."
+
 started_in=$(pwd)
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
-venv=$here/.venv
+venv_name=.venv${torch:+-torch}
+newest=13 # as `requires-python` in pyproject.toml says
+[ -z "$torch" ] || newest=12 # as the package kokoro says
+venv=$here/$venv_name
 unfinished=$venv/voiced-unfinished
 stamp=$venv/voiced-installed
 cd "$here"
 
 case $mode in
 --run) run_daemon "$@" ;;
---test) run_gate "$@" ;;
+--test) if [ "$torch" ]; then run_torch_tests "$@"; else run_gate "$@"; fi ;;
 *) misused "installing voiced as a service comes with a later version; today there is --run." ;;
 esac

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from doors import Door, any_daemon
-from support import Parts, running_parts
+from support import WITH_TORCH, Parts, running_parts
 from wire import Wire
+
+collect_ignore = [] if WITH_TORCH else ["backends/kokoro/test_torch.py"]
 
 
 @pytest.fixture(autouse=True)

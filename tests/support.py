@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -40,6 +41,8 @@ from voiced.transports.ws import WebSocketDoor
 
 REPOSITORY = Path(__file__).parent.parent
 RATE = 24000
+WITH_TORCH = bool(os.environ.get("VOICED_TEST_TORCH"))
+"""Whether PyTorch is here and tested too, which `./install.sh --test --torch` says."""
 
 # Made here, not on an event loop: they read files, as the daemon does before its loop runs.
 INSTALLED = BackendRegistry()

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 from support import (
     INSTALLED,
+    WITH_TORCH,
     documented_backend,
     request,
     running_manager,
@@ -32,6 +33,11 @@ BACKENDS: dict[str, type[TTSBackendBase]] = {
     "tiny_kokoro": INSTALLED.load("kokoro"),
 }
 SETTINGS: dict[str, BackendSettings] = {"tiny_kokoro": tiny_settings()}
+if WITH_TORCH:
+    from tiny_torch import tiny_torch_settings
+
+    BACKENDS["torch_kokoro"] = INSTALLED.load("kokoro")
+    SETTINGS["torch_kokoro"] = tiny_torch_settings()
 TEXT = "Good morning, this is a sentence of some length."
 LONG = "This is a sentence that goes on and on without a pause " * 5
 

@@ -147,7 +147,7 @@ class TTSBackendBase(ABC):
         return None
 
     @classmethod  # noqa: B027  # most have nothing that is slow to import
-    def import_packages(cls) -> None:
+    def import_packages(cls, settings: Any) -> None:
         """Import what holds the interpreter for long, before anybody is served.
 
         Called only where the backend is to be loaded at start.

@@ -87,8 +87,7 @@ class TTSBackendManager:
     def import_packages(self, wanted: Iterable[str]) -> None:
         """Import what those backends need and holds the event loop; before anybody is served."""
         for backend_id in self.preloaded(wanted):
-            if kind := self._pool.kind(backend_id):
-                kind.import_packages()
+            self._pool.import_packages(backend_id)
 
     async def close(self) -> None:
         """Close every backend. No speech may be running."""

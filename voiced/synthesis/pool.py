@@ -70,6 +70,12 @@ class BackendPool:
         """Return the configured ids."""
         return list(self._slots)
 
+    def import_packages(self, backend_id: str) -> None:
+        """Import what a backend needs, if it is configured and its code imports."""
+        slot = self._slots.get(backend_id)
+        if slot and slot.kind:
+            slot.kind.import_packages(slot.settings)
+
     def kind(self, backend_id: str) -> type[TTSBackendBase] | None:
         """Return the class of a backend, if it is configured and its code imports."""
         slot = self._slots.get(backend_id)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -301,6 +302,22 @@ async def test_a_provider_that_is_not_there_is_refused() -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("runtime", "package", "cure"),
+    [
+        ("onnx", "kokoro_onnx", "pip install 'voiced[kokoro]'"),
+        ("torch", "torch", "pip install 'voiced[torch]'"),
+        ("torch", "kokoro", "pip install --no-deps kokoro"),
+    ],
+)
+def test_a_missing_package_of_a_runtime_is_named_with_the_cure(
+    monkeypatch: pytest.MonkeyPatch, runtime: Literal["onnx", "torch"], package: str, cure: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    lack = KokoroBackend.missing(KokoroSettings(type="kokoro", runtime=runtime))
+    assert cure in (lack or "")
+
+
 # --------------------------------------------------------------------------------- in the daemon
 
 
@@ -410,8 +427,8 @@ def watch(name, *rest):
         print("imported")
     return whole(name, *rest)
 builtins.__import__ = watch
-from voiced.backends.kokoro.backend import KokoroBackend
-KokoroBackend.import_packages()
+from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings
+KokoroBackend.import_packages(KokoroSettings(type="kokoro"))
 """
     clean = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +14,18 @@ from pydantic import Field
 
 from voiced.audio.loudness import even_out
 from voiced.backends.base import BackendSettings, Emit, SegmentSizes, TTSBackendBase
+from voiced.backends.kokoro import onnx, torch
 from voiced.backends.kokoro.marks import mark_words
 from voiced.backends.kokoro.model import MOST_TOKENS, Inferred, KokoroModel
 from voiced.backends.kokoro.phonemes import Phonemizer, without_phonemes
+from voiced.backends.kokoro.torch_files import CONFIG
 from voiced.backends.kokoro.voices import SAMPLE_RATE, VoicePack
 from voiced.errors import BackendUnavailable
 from voiced.models.published import KOKORO
 from voiced.models.store import find
 from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
 
+_RUNTIMES = {"onnx": onnx, "torch": torch}
 _FIRST_WORDS = ("Yes.", "Good morning.")  # to nobody; the second one is measured
 _SENTENCE_SIGNS = ".!?…。！？"
 _SENTENCE_TOKENS = 100  # of a sentence that is spoken in parts, as it usually is
@@ -37,8 +39,9 @@ class KokoroSettings(BackendSettings):
 
     model_path: str = Field("", description="The model's file; empty: what `models pull` fetched.")
     voices_path: str = Field("", description="The voices' file or folder; empty: as above.")
-    runtime: Literal["onnx"] = Field("onnx", description="What runs the model.")
+    runtime: Literal["onnx", "torch"] = Field("onnx", description="What runs the model.")
     provider: str = Field("cpu", description="Of onnxruntime: cpu, cuda, openvino, ...")
+    device: str = Field("cpu", description="Of PyTorch: cpu, cuda, cuda:1, ...")
 
 
 class KokoroBackend(TTSBackendBase):
@@ -57,8 +60,9 @@ class KokoroBackend(TTSBackendBase):
     def missing(cls, settings: BackendSettings) -> str | None:
         """Say what has to be installed or fetched before it can speak."""
         assert isinstance(settings, KokoroSettings)
-        if find_spec("kokoro_onnx") is None:
-            return "kokoro-onnx is not installed; run `pip install 'voiced[kokoro]'`."
+        lack: str | None = _RUNTIMES[settings.runtime].missing_package()
+        if lack:
+            return lack
         try:
             _files(settings)
         except BackendUnavailable as problem:
@@ -66,12 +70,11 @@ class KokoroBackend(TTSBackendBase):
         return None
 
     @classmethod
-    def import_packages(cls) -> None:
-        """Import onnxruntime and kokoro-onnx."""
-        from voiced.backends.kokoro.onnx import import_packages  # noqa: PLC0415  # as below
-
+    def import_packages(cls, settings: BackendSettings) -> None:
+        """Import the runtime's packages."""
+        assert isinstance(settings, KokoroSettings)
         with suppress(BackendUnavailable):  # `initialize` says so
-            import_packages()
+            _RUNTIMES[settings.runtime].import_packages()
 
     async def initialize(self) -> None:
         """Load the model and its voices, on a thread of its own, and speak a word to nobody."""
@@ -91,9 +94,10 @@ class KokoroBackend(TTSBackendBase):
         self._growth = _growth(self.lane.real_time_factor or 0)
 
     def _load_model(self, path: Path) -> KokoroModel:
-        from voiced.backends.kokoro.onnx import OnnxKokoro  # noqa: PLC0415  # with onnxruntime
-
-        return OnnxKokoro(path, provider=self.settings.provider, threads=self.lane.threads)
+        threads = self.lane.threads
+        if self.settings.runtime == "torch":
+            return torch.TorchKokoro(path, device=self.settings.device, threads=threads)
+        return onnx.OnnxKokoro(path, provider=self.settings.provider, threads=threads)
 
     async def _warm_up(self) -> None:
         """Speak to nobody: the first inference is slow, and says nothing of how fast others are."""
@@ -191,10 +195,30 @@ def _files(settings: KokoroSettings) -> tuple[Path, Path]:
         BackendUnavailable: one is not there; the message says the cure.
     """
     kept = find(KOKORO)
+    if settings.runtime == "torch":
+        model_path = _torch_file(settings.model_path)
+    else:
+        model_path = _file("model_path", settings.model_path, kept.model_path if kept else None)
     return (
-        _file("model_path", settings.model_path, kept.model_path if kept else None),
+        model_path,
         _file("voices_path", settings.voices_path, kept.voices_path if kept else None),
     )
+
+
+def _torch_file(given: str) -> Path:
+    if not given:
+        raise BackendUnavailable(
+            'With runtime = "torch" Kokoro needs a model_path: a .pth file, with its '
+            f"{CONFIG} beside it. What `voiced models pull kokoro` fetches is for onnx."
+        )
+    path = Path(given).expanduser()
+    for file in (path, path.with_name(CONFIG)):
+        if not file.exists():
+            raise BackendUnavailable(
+                f"There is no file {file.name!r} where model_path says; put it there, or correct "
+                "model_path."
+            )
+    return path
 
 
 def _file(key: str, given: str, kept: Path | None) -> Path:

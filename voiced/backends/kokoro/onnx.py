@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,20 @@ from voiced.speech import Float32
 
 _INPUTS = ({"tokens", "style", "speed"}, {"input_ids", "style", "speed"})
 _CURE = "run `voiced models pull kokoro` or correct model_path"
+_NOT_INSTALLED = "kokoro-onnx is not installed; run `pip install 'voiced[kokoro]'`."
 _PACKAGES = {
     "cuda": "onnxruntime-gpu",
     "rocm": "onnxruntime-rocm",
     "openvino": "onnxruntime-openvino",
     "dml": "onnxruntime-directml",
 }
+
+
+def missing_package() -> str | None:
+    """Say in a sentence which package is missing, and the cure; None for none."""
+    if find_spec("kokoro_onnx") is None:
+        return _NOT_INSTALLED
+    return None
 
 
 def import_packages() -> None:
@@ -37,9 +46,7 @@ def import_packages() -> None:
     try:
         import kokoro_onnx  # noqa: F401, PLC0415  # only for Kokoro
     except ImportError:
-        raise BackendUnavailable(
-            "kokoro-onnx is not installed; run `pip install 'voiced[kokoro]'`."
-        ) from None
+        raise BackendUnavailable(_NOT_INSTALLED) from None
 
 
 class OnnxKokoro:
