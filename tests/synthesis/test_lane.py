@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import RATE, Options
 
-from voiced.backends.base import Emit
+from voiced.backends.base import Emit, Synthesize
 from voiced.speech import PcmChunk, Priority, Segment, Voice, WordMark
 from voiced.synthesis.lane import Lane
 
@@ -175,3 +175,30 @@ async def test_what_the_engine_raises_is_raised_to_its_speech_alone(lane: Lane) 
     with pytest.raises(RuntimeError, match="broken"):
         await anext(stream)
     assert await collect(lane, Engine(1))
+
+
+async def test_nothing_is_lost_of_a_run_that_is_stopped_while_its_chunks_are_on_their_way(
+    lane: Lane,
+) -> None:
+    started, go, again = threading.Event(), threading.Event(), threading.Event()
+
+    def synthesize(segment: Segment, emit: Emit) -> None:
+        started.set()
+        go.wait(5)
+        for index in range(10):
+            if not emit(PcmChunk(np.full(CHUNK, index, np.float32))):
+                return
+            again.set()
+
+    story = asyncio.create_task(collect_by(lane, SEGMENT, synthesize))
+    await asyncio.to_thread(started.wait, 5)
+    go.set()
+    again.wait(5)  # the loop is busy: what the engine gives cannot arrive yet
+    urgent = replace(SEGMENT, priority=Priority.HIGH)
+    await collect_by(lane, urgent, Engine(1).synthesize)
+    samples = np.concatenate([chunk.samples for chunk in await story])
+    assert np.array_equal(samples, np.repeat(np.arange(10), CHUNK))
+
+
+async def collect_by(lane: Lane, segment: Segment, synthesize: Synthesize) -> list[PcmChunk]:
+    return [chunk async for chunk in lane.engine().stream(segment, synthesize)]

@@ -380,11 +380,15 @@ def _words(events: object) -> Iterator[tuple[int, int, int]]:
 
 
 def speakable(text: str) -> str:
-    """Blank what is no text: controls (0x01 begins a command), NUL, halves of surrogates."""
+    """Blank what is no text: controls (0x01 begins a command), NUL, halves of surrogates.
+
+    And spaces without a width, which espeak-ng ends the process by in some languages.
+    """
     return "".join(map(_speakable, text))
 
 
 def _speakable(character: str) -> str:
     code = ord(character)
     is_control = (code < 0x20 and character not in "\t\n\r") or 0x7F <= code < 0xA0
-    return " " if is_control or 0xD800 <= code < 0xE000 else character
+    is_nothing = 0xD800 <= code < 0xE000 or character in "\u200b\u2060\ufeff"
+    return " " if is_control or is_nothing else character

@@ -83,6 +83,8 @@ class Run:
     # ----------------------------------------------------------------------- on the event loop
 
     def _arrive(self, chunk: PcmChunk) -> None:
+        if self.is_stopped:  # what came before it was dropped
+            return
         for at in range(0, chunk.samples.size, self._batch):
             marks = () if at else chunk.marks
             self._chunks.append(PcmChunk(chunk.samples[at : at + self._batch], marks))

@@ -27,6 +27,7 @@ def phonemizer() -> Phonemizer:
         ("two\nlines", "en-us", "tˈuː lˈaɪnz"),
         ("", "en-us", ""),
         ("\ud800\x01", "en-us", ""),
+        ("\u200b-\u4f60\u597d", "hi", "cˈiəniəkʂəɾ cˈiəniəkʂəɾ"),  # ended the process
     ],
 )
 def test_text_becomes_phonemes(
