@@ -213,7 +213,7 @@ def _torch_file(given: str) -> Path:
         )
     path = Path(given).expanduser()
     for file in (path, path.with_name(CONFIG)):
-        if not file.exists():
+        if not _is_there(file):
             raise BackendUnavailable(
                 f"There is no file {file.name!r} where model_path says; put it there, or correct "
                 "model_path."
@@ -225,12 +225,19 @@ def _file(key: str, given: str, kept: Path | None) -> Path:
     path = Path(given).expanduser() if given else kept
     if path is None:
         raise BackendUnavailable("Kokoro has no files here; run `voiced models pull kokoro`.")
-    if not path.exists():
+    if not _is_there(path):
         raise BackendUnavailable(
             f"There is no file {path.name!r} where {key} says; correct it, or leave it out and run "
             "`voiced models pull kokoro`."
         )
     return path
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a folder that is not ours to look into
+        return False
 
 
 def _growth(factor: float) -> float:
