@@ -244,17 +244,21 @@ def crowd(server: Daemon, other: Peer, rounds: int) -> None:
     """Measure several listeners at once, and print a table."""
     idle = [asyncio.run(_alone(server)) for _ in range(rounds)]
     factor = median([one.total_s / one.audio_s for one in idle])
-    listeners = max(1, min(_LISTENERS, int(0.88 / factor) - 1))
-    beside_s, gaps = asyncio.run(beside(server, listeners, rounds))
-    ratio = median(beside_s) / median([one.first_s for one in idle])
+    rows = []
+    if listeners := max(0, min(_LISTENERS, int(0.88 / factor) - 1)):
+        beside_s, gaps = asyncio.run(beside(server, listeners, rounds))
+        ratio = median(beside_s) / median([one.first_s for one in idle])
+        rows = [
+            (f"first audio beside {listeners} listeners, to that alone", ratio, 1.4),
+            ("longest gap of the listeners, s", max(gaps), 0.0),
+        ]
+    else:
+        print(f"No listener beside another: the real-time factor here is {factor:.2f}.")
     first_segment = asyncio.run(_first_segment(server))
     bare_s = median([other.speak(first_segment, "bare").total_s for _ in range(rounds)])
     lasts = [asyncio.run(together(server, 4))[-1] for _ in range(rounds)]
-    rows = [
-        (f"first audio beside {listeners} listeners, to that alone", ratio, 1.4),
-        ("longest gap of the listeners, s", max(gaps), 0.0),
-        ("last of 4 replies, to 4 bare first segments", median(lasts) / 4 / bare_s, 1.0),
-    ]
+    last = median(lasts) / 4 / bare_s
+    rows.append(("last of 4 replies, to 4 bare first segments", last, 1.0))
     show(
         "Several at once",
         ["what", "value", "target", "met"],

@@ -24,7 +24,7 @@ from tiny_kokoro import (
     write_tiny_voices,
 )
 
-from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings
+from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings, _growth
 from voiced.errors import BackendUnavailable, VoiceNotFound
 from voiced.request import BackendState, OpenAISpeechRequest, Plan
 from voiced.speech import AudioFormat, MarkKind, PcmChunk, Segment, Words
@@ -417,6 +417,15 @@ async def test_auto_speaks_at_once_and_loads_the_better_one() -> None:
         await eventually(lambda: manager.model("auto").backend == "tiny", seconds=10)
 
 
+@pytest.mark.parametrize("factor", [0.01, 0.2, 0.3, 0.45, 0.6, 0.7])
+def test_segments_grow_and_each_is_made_while_the_one_before_is_heard(factor: float) -> None:
+    assert 1.0 < _growth(factor) < 1 / factor
+
+
+def test_where_the_engine_is_too_slow_to_keep_up_segments_do_not_grow() -> None:
+    assert _growth(0.9) == 1.0
+
+
 def test_onnxruntime_is_told_not_to_phone_home_before_it_is_imported() -> None:
     program = """
 import builtins, os
@@ -427,7 +436,7 @@ def watch(name, *rest):
         print("imported")
     return whole(name, *rest)
 builtins.__import__ = watch
-from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings
+from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings, _growth
 KokoroBackend.import_packages(KokoroSettings(type="kokoro"))
 """
     clean = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}

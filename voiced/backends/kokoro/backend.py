@@ -29,9 +29,10 @@ _RUNTIMES = {"onnx": onnx, "torch": torch}
 _FIRST_WORDS = ("Yes.", "Good morning.")  # to nobody; the second one is measured
 _SENTENCE_SIGNS = ".!?…。！？"
 _SENTENCE_TOKENS = 100  # of a sentence that is spoken in parts, as it usually is
-_GROWTH = ((0.24, 2.5), (0.3, 2.0), (0.4, 1.5), (0.5, 1.2))
+_GROWTH = ((0.24, 2.5), (0.3, 2.0), (0.4, 1.5), (0.7, 1.2))
 """Up to which real-time factor a segment may be so many times as long as the one before it: what is
-heard meanwhile must last, with two fifths to spare."""
+heard meanwhile must last, with two fifths to spare, or a sixth on the slowest. Those too grow: a
+phoneme of a short segment costs a tenth more than one of a long one."""
 
 
 class KokoroSettings(BackendSettings):
