@@ -21,7 +21,12 @@ class Planner:
     """Plans everything but the voice `nobody`."""
 
     def plan(
-        self, request: SpeechRequest, *, default_format: AudioFormat, sample_rate: int
+        self,
+        request: SpeechRequest,
+        *,
+        default_format: AudioFormat,
+        sample_rate: int,
+        wants_words: bool = False,
     ) -> Plan:
         if request.voice == "nobody":
             raise VoiceNotFound("There is no voice 'nobody'.", param="voice")

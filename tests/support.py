@@ -6,7 +6,14 @@ import asyncio
 import io
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +41,7 @@ from voiced.synthesis.catalogue import SpeechDefaults
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.pool import BackendPool
 from voiced.synthesis.report import SpeechReport
 from voiced.transports.http import HttpDoor
 from voiced.transports.listener import PATH
@@ -70,7 +78,7 @@ class ScriptedBackend(TTSBackendBase):
     def voices(self) -> Sequence[Voice]:
         return (Voice("one", "One", ("en",), RATE), Voice("zwei", "Zwei", ("de",), RATE))
 
-    def segment_sizes(self, options: Any) -> SegmentSizes:
+    def segment_sizes(self, options: Any, *, is_whole: bool) -> SegmentSizes:
         return SegmentSizes(preferred=1, largest=400)
 
     def generate_speech_stream(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
@@ -110,19 +118,21 @@ async def running_manager(
     mappings: Mappings | None = None,
     settings: Mapping[str, BackendSettings] | None = None,
     idle_unload_s: float = 0,
+    unasked: Collection[str] = (),
     on_report: Callable[[SpeechReport], None] = lambda _: None,
 ) -> AsyncIterator[TTSBackendManager]:
     """A manager with a backend of each type under its type's name; espeak where none is given."""
     registry = BackendRegistry(types) if types else INSTALLED
     lane = Lane()
-    manager = TTSBackendManager(
+    pool = BackendPool(
         settings or {name: BackendSettings(type=name) for name in types or ("espeak",)},
         registry=registry,
-        mappings=mappings or SHIPPED,
         lane=lane,
-        defaults=defaults,
         idle_unload_s=idle_unload_s,
-        on_report=on_report,
+        unasked=frozenset(unasked),
+    )
+    manager = TTSBackendManager(
+        pool, mappings=mappings or SHIPPED, defaults=defaults, on_report=on_report
     )
     try:
         yield manager

@@ -99,6 +99,9 @@ class DefaultsSection(Section):
     fallback: str = Field(
         "auto", description="The model that speaks for one that cannot; empty: none."
     )
+    fallback_midway: bool = Field(
+        True, description="Let it speak the rest of a speech that was heard, too."
+    )
     preload: Names = Field([], description="Backends to load at start, by id.")
     drain_s: float = Field(4, ge=0, le=600, description="For speeches to end when we stop.")
 

@@ -17,7 +17,10 @@
     │   ├── TooManySpeeches                       too_many_speeches
     │   └── ShuttingDown                          shutting_down
     ├── BackendError                              backend_error       the engine or provider failed
-    │   └── BackendUnavailable                    backend_unavailable
+    │   ├── BackendUnavailable                    backend_unavailable
+    │   ├── BackendLate                           timeout             it gave nothing in time
+    │   ├── UpstreamAuth                          upstream_auth       the provider refuses our key
+    │   └── UpstreamQuota                         upstream_quota      ... or has given enough
     ├── SpeechTimeout                             timeout
     ├── StoreError                                (never on the wire) the model files
     │   ├── DownloadFailed                                        the same again goes on
@@ -128,6 +131,19 @@ class BackendUnavailable(BackendError):
 
     code = "backend_unavailable"
     retryable = False
+
+
+class BackendLate(BackendError):
+    code = "timeout"
+
+
+class UpstreamAuth(BackendError):
+    code = "upstream_auth"
+    retryable = False
+
+
+class UpstreamQuota(BackendError):
+    code = "upstream_quota"
 
 
 class SpeechTimeout(VoicedError):

@@ -24,11 +24,12 @@ from voiced.config import (
 )
 from voiced.errors import BackendUnavailable, ConfigError
 from voiced.protocol.access import AccessPolicy
-from voiced.synthesis.catalogue import SpeechDefaults, unknown_names
+from voiced.synthesis.catalogue import SpeechDefaults, model_keys, unknown_names
 from voiced.synthesis.cores import usable_cores
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.pool import BackendPool
 from voiced.synthesis.report import SpeechReport
 
 
@@ -43,6 +44,14 @@ class Settings:
     registry: BackendRegistry
     threads: int  # that an engine computes with
 
+    @property
+    def unasked(self) -> frozenset[str]:
+        """The backends that are there by default, and that nobody configured."""
+        sections = self.config.backends or DEFAULT_BACKENDS
+        return frozenset(
+            name for name, section in DEFAULT_BACKENDS.items() if sections.get(name) == section
+        )
+
     def lane(self) -> Lane:
         """Make the lane of the local engines."""
         return Lane(threads=self.threads)
@@ -52,21 +61,26 @@ class Settings:
     ) -> TTSBackendManager:
         """Make the manager, which nothing is loaded in yet."""
         defaults = self.config.defaults
-        return TTSBackendManager(
+        pool = BackendPool(
             self.backends,
             registry=self.registry,
-            mappings=self.mappings,
             lane=lane,
+            idle_unload_s=self.config.lane.idle_unload_s,
+            unasked=self.unasked,
+        )
+        return TTSBackendManager(
+            pool,
+            mappings=self.mappings,
             defaults=SpeechDefaults(
                 model=defaults.model,
                 voice=defaults.voice,
                 language=defaults.language,
                 fallback=defaults.fallback,
+                fallback_midway=defaults.fallback_midway,
                 first_segment=self.config.lane.first_segment,
                 code_blocks=self.config.reading.code_blocks,
                 max_input_chars=self.config.limits.max_input_chars,
             ),
-            idle_unload_s=self.config.lane.idle_unload_s,
             on_report=on_report,
         )
 
@@ -123,10 +137,12 @@ class Sources:
 
 
 def _check_names(config: Config, mappings: Mappings) -> list[str]:
-    """Say which names in the defaults mean nothing."""
+    """Say which names of models and backends mean nothing."""
     defaults = config.defaults
     backends = config.backends or DEFAULT_BACKENDS
-    return unknown_names(mappings, backends, model=defaults.model, fallback=defaults.fallback) + [
+    fallbacks = {name: section.get("fallback") for name, section in backends.items()}
+    named = model_keys(defaults.model, defaults.fallback, fallbacks)
+    return unknown_names(mappings, backends, named) + [
         f"defaults.preload: no backend {name!r} is configured; add a section [backends.{name}]."
         for name in defaults.preload
         if name not in backends

@@ -100,6 +100,7 @@ class Segment:
     speed: float  # within what the backend can do itself; the rest is time-stretch
     options: Any  # an instance of the backend's options_model
     instructions: str | None = None
+    wants_words: bool = False  # marks by word were asked for, which may cost more
     priority: Priority = Priority.NORMAL
     due: float = 0.0  # event loop time at which its first sample should be heard
 

@@ -22,6 +22,7 @@ class SpeechText:
         """Begin empty; text unspoken for `max_delay_s` is spoken as it stands, 0: never."""
         self.max_delay_s = max_delay_s
         self.is_ended = False
+        self.is_whole = False  # all of it came at once
         self.on_change: Callable[[], None] = lambda: None
         self._blocks: list[str] = []  # each of _BLOCK code points
         self._tail = ""  # of fewer
@@ -36,6 +37,7 @@ class SpeechText:
         made = cls()
         made.append(text, at=0)
         made.end()
+        made.is_whole = True
         return made
 
     def __len__(self) -> int:

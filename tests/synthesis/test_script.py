@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import run
 
-from voiced.backends.base import SegmentSizes
+from voiced.backends.base import FirstSegment, SegmentSizes
 from voiced.reading.markup import MarkupReader
 from voiced.reading.reader import VerbatimReader
 from voiced.synthesis.script import Passage, Script
-from voiced.synthesis.segmenter import FirstSegment, Segmenter, Uncut
+from voiced.synthesis.segmenter import Segmenter, Uncut
 from voiced.text import SpeechText
 
 SIZES = SegmentSizes(preferred=20, largest=60)

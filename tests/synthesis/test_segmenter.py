@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voiced.backends.base import SegmentSizes
-from voiced.synthesis.segmenter import FirstSegment, Piece, Segmenter
+from voiced.backends.base import FirstSegment, SegmentSizes
+from voiced.synthesis.segmenter import Piece, Segmenter
 
 SENTENCES = SegmentSizes(preferred=1, largest=400)
 GROWING = SegmentSizes(

@@ -23,6 +23,7 @@ from voiced.protocol.messages import FrameFlag, parse_frame
 from voiced.speech import PcmChunk, Segment, Voice
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import TTSBackendManager
+from voiced.synthesis.pool import BackendPool
 from voiced.transports.ws import WebSocketDoor
 
 TEXT = "One sentence, and a clause. Another one! And a last one? Yes."
@@ -95,7 +96,7 @@ class Slow(TTSBackendBase):
     def voices(self) -> Sequence[Voice]:
         return (Voice("one", "One", ("en",), RATE),)
 
-    def segment_sizes(self, options: Any) -> SegmentSizes:
+    def segment_sizes(self, options: Any, *, is_whole: bool) -> SegmentSizes:
         return SegmentSizes(preferred=1, largest=400)
 
     async def generate_speech_stream(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
@@ -216,12 +217,12 @@ def test_ten_thousand_cancels_at_random_moments_are_fences() -> None:
     Slow.chance = chance
 
     async def main() -> tuple[Ear, int]:
-        manager = TTSBackendManager(
+        pool = BackendPool(
             {"slow": BackendSettings(type="slow")},
             registry=BackendRegistry({"slow": Slow}),
-            mappings=SHIPPED,
             lane=Lane(),
         )
+        manager = TTSBackendManager(pool, mappings=SHIPPED)
         await manager.get_backend("slow")
         limits = SessionLimits(max_speeches=64, stalled_s=1e9, idle_text_ms=10**9)
         greeting = Greeting("0", "", "0" * 32, "test", {}, limits)

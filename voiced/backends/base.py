@@ -24,6 +24,9 @@ from voiced.speech import PcmChunk, Segment, Voice
 
 T = TypeVar("T")
 
+FirstSegment = Literal["eager", "clause", "sentence"]
+"""How much text the first sound waits for."""
+
 
 class Emit(Protocol):
     """Takes what an engine makes, and tells it when to end."""
@@ -81,7 +84,7 @@ class SharedOptions(BaseModel):
     strict: bool = Field(False, description="Fail rather than speak with a fallback.")
     lead_silence_ms: int = Field(0, ge=0, le=5000, description="Silence before the first word.")
     tail_silence_ms: int = Field(0, ge=0, le=5000, description="Silence after the last word.")
-    first_segment: Literal["eager", "clause", "sentence"] | None = Field(
+    first_segment: FirstSegment | None = Field(
         None, description="How much text the first sound waits for; default as configured."
     )
 
@@ -93,11 +96,12 @@ class BackendSettings(BaseModel):
 
     type: str = Field(description="Which backend this is.")
     voice: str = Field("", description="The voice where a request names none; empty: its own.")
-
-    @property
-    def is_default(self) -> bool:
-        """Whether nothing but its type was configured, so that nobody may have asked for it."""
-        return self == type(self)(type=self.type)
+    fallback: str | None = Field(
+        None, description="The model that speaks when it cannot; empty: none; else the default's."
+    )
+    first_audio_timeout_s: float = Field(
+        0, ge=0, description="Without audio for so long, the fallback speaks; 0: never."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ class SegmentSizes:
     preferred: int  # sentences are joined up to this
     largest: int  # and a longer one is cut
     first: int | None = None  # the first segment is no larger, so that it is heard soon
-    growth: float = inf  # each one after it is at most so many times as large as the one before
+    is_hasty: bool = True  # the first segment ends where `first_segment` says, however short
+    growth: float = inf  # each one after it is at most so many times as large as those before
     shortest: int = 1  # what is shorter is spoken together with what stands beside it
     in_phonemes: bool = False
 
@@ -122,6 +127,8 @@ class TTSBackendBase(ABC):
     settings_model: ClassVar[type[BackendSettings]] = BackendSettings
     options_model: ClassVar[type[SharedOptions]] = SharedOptions
     is_local: ClassVar[bool]
+    first_segment: ClassVar[FirstSegment | None] = None
+    """Where its first segment ends unless a request says it; None: as configured."""
     is_slow: ClassVar[bool] = False
     """It makes a segment's audio all at once, after a while: the next one is made while this one is
     heard."""
@@ -143,6 +150,13 @@ class TTSBackendBase(ABC):
         """Say in a sentence what it lacks to be loaded, as a file, and the cure; None for nothing.
 
         Called often, on another thread: what it lacks may come while the daemon runs.
+        """
+        return None
+
+    def trouble(self) -> str | None:
+        """Say in a sentence why it should not be asked now, though it is loaded; None for nothing.
+
+        As long as it says so, the fallback speaks without a delay. Called often; instant.
         """
         return None
 
@@ -179,8 +193,16 @@ class TTSBackendBase(ABC):
     async def close(self) -> None:
         """Let go of everything. Called once, when no stream is open."""
 
-    def segment_sizes(self, options: Any) -> SegmentSizes | None:  # noqa: ARG002  # some differ
-        """Return how much text it likes at once, under these options; None: all, uncut."""
+    def segment_sizes(
+        self,
+        options: Any,  # noqa: ARG002  # some differ
+        *,
+        is_whole: bool,  # noqa: ARG002  # as above
+    ) -> SegmentSizes | None:
+        """Return how much text it likes at once, under these options; None: all, uncut.
+
+        `is_whole`: all of the text came at once; else it grows while it is spoken.
+        """
         return SegmentSizes(preferred=200, largest=600)
 
     def find_voice(self, name: str) -> Voice | None:

@@ -71,7 +71,12 @@ class EspeakBackend(TTSBackendBase):
             raise LanguageNotSupported(f"No voice here speaks {language[:64]!r}.", param="language")
         return spoken
 
-    def segment_sizes(self, options: Any) -> SegmentSizes | None:
+    def segment_sizes(
+        self,
+        options: Any,
+        *,
+        is_whole: bool,  # noqa: ARG002  # as the base has it
+    ) -> SegmentSizes | None:
         """Return a sentence or two; SSML is one document."""
         return None if options.ssml else SegmentSizes(preferred=100, largest=400)
 

@@ -151,7 +151,8 @@ async def _backends(manager: TTSBackendManager, lane: Lane, settings: Settings) 
 def _may_lack(backend_id: str, settings: Settings) -> bool:
     """Tell whether a backend lacks files that nobody has asked for."""
     own = settings.backends[backend_id]
-    return own.is_default and settings.registry.load(own.type).missing(own) is not None
+    is_lacking = settings.registry.load(own.type).missing(own) is not None
+    return is_lacking and backend_id in settings.unasked
 
 
 async def _doors(settings: Settings) -> list[Finding]:

@@ -33,7 +33,12 @@ class Planner(Protocol):
     """What a session needs to know of the manager."""
 
     def plan(
-        self, request: SpeechRequest, *, default_format: AudioFormat, sample_rate: int
+        self,
+        request: SpeechRequest,
+        *,
+        default_format: AudioFormat,
+        sample_rate: int,
+        wants_words: bool,
     ) -> Plan:
         """Look up who speaks a request, or raise why nobody does."""
         ...
@@ -119,7 +124,10 @@ class Commands:
             raise ShuttingDown("The daemon is stopping; connect again in a moment.")
         command = parse(kind, fields)
         plan = self._planner.plan(
-            command, default_format=AudioFormat.PCM, sample_rate=command.sample_rate
+            command,
+            default_format=AudioFormat.PCM,
+            sample_rate=command.sample_rate,
+            wants_words=command.marks == "word",
         )
         replaced = self._speeches.ids() if command.mode == "replace" else []
         actions: list[Action] = [*self._speeches.end_early(replaced, EndReason.REPLACED)]

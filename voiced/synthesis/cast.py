@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voiced.backends.base import SharedOptions, TTSBackendBase
+from voiced.backends.base import FirstSegment, SharedOptions, TTSBackendBase
 from voiced.reading.markup import CodeReading
 from voiced.speech import AudioFormat, Priority, Voice
-from voiced.synthesis.segmenter import FirstSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +26,4 @@ class Cast:
     language: str | None
     instructions: str | None
     priority: Priority
+    wants_words: bool  # the client asked for marks by word

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from voiced.backends.base import SharedOptions, TTSBackendBase
+from voiced.backends.base import FirstSegment, SharedOptions, TTSBackendBase
 from voiced.errors import (
     BackendUnavailable,
     ConfigError,
@@ -22,7 +22,6 @@ from voiced.request import BackendState, ModelInfo, ModelVoice, SpeechRequest
 from voiced.speech import OPENAI_RATE, Voice
 from voiced.synthesis.mappings import Mappings
 from voiced.synthesis.pool import AUTO, BackendPool
-from voiced.synthesis.segmenter import FirstSegment
 
 _NOTHING_ASKED = SpeechRequest()
 
@@ -35,6 +34,7 @@ class SpeechDefaults:
     voice: str = ""
     language: str = ""
     fallback: str = AUTO
+    fallback_midway: bool = True
     first_segment: FirstSegment = "clause"
     code_blocks: CodeReading = "announce"
     max_input_chars: int = 32768
@@ -75,10 +75,10 @@ class Catalogue:
         Raises:
             ConfigError: a name in the defaults would mean nothing; the old tables stay.
         """
-        defaults = self._defaults
-        if problems := unknown_names(
-            mappings, self._pool.ids(), model=defaults.model, fallback=defaults.fallback
-        ):
+        defaults, ids = self._defaults, self._pool.ids()
+        fallbacks = {backend_id: self._pool.fallback(backend_id) for backend_id in ids}
+        named = model_keys(defaults.model, defaults.fallback, fallbacks)
+        if problems := unknown_names(mappings, ids, named):
             raise ConfigError(problems)
         self._mappings = mappings
 
@@ -177,6 +177,13 @@ class Catalogue:
             param="model",
         )
 
+    def fallbacks(self, backend_id: str) -> list[str]:
+        """Return who speaks where a backend cannot: its own fallback, then what is local."""
+        name = self._pool.fallback(backend_id)
+        if name is None:
+            name = self._defaults.fallback
+        return [self.backend_id(name), *self._pool.locals()] if name else []
+
     def voice(
         self,
         backend: TTSBackendBase,
@@ -184,13 +191,19 @@ class Catalogue:
         request: SpeechRequest,
         *,
         is_fallback: bool = False,
+        instead_of: Voice | None = None,
     ) -> Voice:
         """Choose the voice of a backend for a request; a fallback knows none of the names.
+
+        Where no language is asked for, a voice asked for by name tells it: `instead_of` is what
+        the failed backend had under that name.
 
         Raises:
             VoiceNotFound, LanguageNotSupported: the request is wrong for this backend.
         """
         language = request.language or self._defaults.language or None
+        if instead_of is not None and request.voice and language is None:
+            language = instead_of.languages[0]
         name = request.voice or self._defaults.voice or None
         if name is not None and backend.find_voice(name) is None:
             kind = backend.settings.type
@@ -207,15 +220,23 @@ class Catalogue:
             raise
 
 
+def model_keys(
+    model: str, fallback: str, fallbacks: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """Return the keys of the configuration that name a model; `fallbacks` are by backend id."""
+    own = {f"backends.{backend_id}.fallback": name for backend_id, name in fallbacks.items()}
+    return {"defaults.model": model, "defaults.fallback": fallback, **own}
+
+
 def unknown_names(
-    mappings: Mappings, backend_ids: Iterable[str], *, model: str, fallback: str
+    mappings: Mappings, backend_ids: Iterable[str], named: Mapping[str, str | None]
 ) -> list[str]:
-    """Say which names in the defaults mean nothing, a line for each."""
+    """Say which keys of the configuration name a model that is none, a line for each."""
     known = {AUTO, *backend_ids, *mappings.models, *mappings.models.values()}
     return [
-        f"defaults.{key}: there is no model {name!r}; there are {', '.join(sorted(known))}."
-        for key, name in (("model", model), ("fallback", fallback or AUTO))
-        if name not in known
+        f"{key}: there is no model {name!r}; there are {', '.join(sorted(known))}."
+        for key, name in named.items()
+        if name and name not in known
     ]
 
 

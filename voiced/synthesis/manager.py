@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import replace
 
-from voiced.backends.base import BackendSettings, TTSBackendBase
-from voiced.backends.registry import BackendRegistry
-from voiced.errors import BackendError, BackendUnavailable, VoicedError
+from voiced.backends.base import TTSBackendBase
+from voiced.errors import BackendUnavailable, VoicedError
 from voiced.request import Plan, SpeechRequest, check_length
-from voiced.speech import AudioFormat, EndReason, Notice, Priority, SpeechEvent, SpeechStart
-from voiced.synthesis.cast import Cast
+from voiced.speech import AudioFormat, EndReason, Priority, SpeechEvent
+from voiced.synthesis.casting import Casting, fallback_notice
 from voiced.synthesis.catalogue import Catalogue, SpeechDefaults, checked_options
-from voiced.synthesis.lane import Lane
 from voiced.synthesis.mappings import Mappings
 from voiced.synthesis.pipeline import speak
 from voiced.synthesis.pool import AUTO, BackendPool
@@ -30,31 +27,26 @@ log = logging.getLogger(__name__)
 
 
 class TTSBackendManager:
-    """Owns the backends: makes each at most once, speaks with them, closes them all.
+    """Owns a pool of backends: says who speaks, speaks with them, closes them all.
 
     For one event loop. `close` is the owner's duty.
     """
 
     def __init__(
         self,
-        backends: Mapping[str, BackendSettings],
+        pool: BackendPool,
         *,
-        registry: BackendRegistry,
         mappings: Mappings,
-        lane: Lane,
         defaults: SpeechDefaults | None = None,
-        idle_unload_s: float = 0,
         on_report: Callable[[SpeechReport], None] = lambda _: None,
     ) -> None:
-        """Load nothing yet; a local backend idle for `idle_unload_s` is unloaded, 0 never.
+        """Load nothing yet.
 
         Raises:
             ConfigError: a name in the defaults means nothing.
         """
         self.defaults = defaults or SpeechDefaults()
-        self._pool = BackendPool(
-            backends, registry=registry, lane=lane, idle_unload_s=idle_unload_s
-        )
+        self._pool = pool
         self._catalogue = Catalogue(self._pool, mappings, self.defaults)
         self.models = self._catalogue.models
         self.model = self._catalogue.model
@@ -101,8 +93,11 @@ class TTSBackendManager:
         *,
         default_format: AudioFormat,
         sample_rate: int,
+        wants_words: bool = False,
     ) -> Plan:
         """Look up who is to speak a request. Instant; what it cannot know yet `speak` raises.
+
+        `wants_words` asks backends for the times of words that cost them more.
 
         Raises:
             ModelNotFound, VoiceNotFound, InvalidOption, LanguageNotSupported, TextTooLong,
@@ -120,16 +115,12 @@ class TTSBackendManager:
         model = request.model or self._catalogue.public_name(wanted)
         kind = self._pool.kind(wanted)
         checked_options(kind, request.model_specific_options)
-        candidates = [wanted]
+        problem = self._pool.problem(wanted)
         is_strict = request.model_specific_options.get("strict") is True
-        if self.defaults.fallback and not is_strict:
-            candidates += [
-                self._catalogue.backend_id(self.defaults.fallback),
-                self._pool.best_local(),
-            ]
-        usable = tuple(i for i in dict.fromkeys(candidates) if not self._pool.problem(i))
+        others = () if is_strict else self._catalogue.fallbacks(wanted)
+        usable = tuple(i for i in dict.fromkeys([wanted, *others]) if not self._pool.problem(i))
         if not usable:
-            raise self._pool.problem(wanted) or BackendUnavailable("No backend is available.")
+            raise problem or BackendUnavailable("No backend is available.")
         plan = Plan(
             request=request,
             text=text,
@@ -137,86 +128,51 @@ class TTSBackendManager:
             backend_ids=usable,
             response_format=request.response_format or default_format,
             sample_rate=sample_rate,
+            wants_words=wants_words,
+            notices=(fallback_notice(wanted, usable[0], problem),) if problem else (),
         )
-        if usable[0] != wanted:
-            plan = _with_fallback_notice(plan, wanted, usable[0])
-        elif backend := self._pool.loaded(wanted):
+        if not problem and (backend := self._pool.loaded(wanted)):
             self._catalogue.voice(backend, wanted, request)
         return plan
 
     async def speak(
         self, plan: Plan, *, label: str, priority: Priority = Priority.NORMAL
     ) -> AsyncGenerator[SpeechEvent, None]:
-        """Speak a plan: the events of `pipeline.speak`, notices right after the start.
+        """Speak a plan: the events of `pipeline.speak`.
 
         `label` names the speech in the log. Closing the generator stops the engine.
 
         Raises:
             VoicedError: before the first event where nothing could speak it; later where the
-                backend failed on the way.
+                backend failed on the way, and nobody stood in.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
         report = SpeechReport(label, plan.model)
+        casting = Casting(
+            plan,
+            pool=self._pool,
+            catalogue=self._catalogue,
+            defaults=self.defaults,
+            priority=priority,
+        )
         self._speaking += 1
         try:
-            plan, cast = await self._cast(plan, priority=priority)
-            with self._pool.using(cast.backend_id):
-                async with aclosing(speak(plan.text, cast)) as events:
+            with casting:
+                async with aclosing(speak(plan.text, casting)) as events:
                     async for event in events:
                         report.note(event, (loop.time() - began) * 1000)
                         yield event
-                        if isinstance(event, SpeechStart):
-                            for notice in plan.notices:
-                                yield notice
             report.reason = EndReason.COMPLETE
         except VoicedError as error:
             report.reason, report.error = EndReason.FAILED, error.code
             raise
         except Exception as error:
-            report.reason, report.error = EndReason.FAILED, BackendError.code
-            log.exception("speech %s failed in its backend", label)
-            raise BackendError("The backend failed; see the daemon's log.") from error
+            report.reason, report.error = EndReason.FAILED, VoicedError.code
+            log.exception("speech %s failed", label)
+            raise VoicedError("The daemon failed; its log says where.") from error
         finally:
             self._speaking -= 1
             report.characters = len(plan.text)
             report.total_ms = (loop.time() - began) * 1000
             self._on_report(report)
-
-    async def _cast(self, plan: Plan, *, priority: Priority) -> tuple[Plan, Cast]:
-        """Load the first backend of the plan that can be loaded, and choose its voice."""
-        *others, last = plan.backend_ids
-        for backend_id, following in zip(others, plan.backend_ids[1:], strict=True):
-            try:
-                backend = await self.get_backend(backend_id)
-            except BackendUnavailable:
-                plan = _with_fallback_notice(plan, backend_id, following)
-                continue
-            break
-        else:
-            backend_id, backend = last, await self.get_backend(last)
-        request, is_fallback = plan.request, bool(plan.notices)
-        return plan, Cast(
-            model=plan.model,
-            backend_id=backend_id,
-            backend=backend,
-            voice=self._catalogue.voice(backend, backend_id, request, is_fallback=is_fallback),
-            options=checked_options(
-                type(backend), request.model_specific_options, is_fallback=is_fallback
-            ),
-            first_segment=self.defaults.first_segment,
-            code_blocks=self.defaults.code_blocks,
-            response_format=plan.response_format,
-            sample_rate=plan.sample_rate,
-            speed=request.speed,
-            language=request.language,
-            instructions=request.instructions,
-            priority=priority,
-        )
-
-
-def _with_fallback_notice(plan: Plan, wanted: str, speaking: str) -> Plan:
-    notice = Notice(
-        "backend_fallback", f"The backend {wanted!r} is unavailable; {speaking!r} speaks instead."
-    )
-    return replace(plan, notices=(*plan.notices, notice))

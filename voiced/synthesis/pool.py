@@ -59,8 +59,13 @@ class BackendPool:
         registry: BackendRegistry,
         lane: Lane,
         idle_unload_s: float = 0,
+        unasked: frozenset[str] = frozenset(),
     ) -> None:
-        """Make nothing yet; a local backend idle for `idle_unload_s` is unloaded, 0 never."""
+        """Make nothing yet; a local backend idle for `idle_unload_s` is unloaded, 0 never.
+
+        `unasked` are those that nobody configured: what they lack is no fault.
+        """
+        self._unasked = unasked
         self._lane = lane
         self._idle_unload_s = idle_unload_s
         self._unloading: set[asyncio.Task[None]] = set()
@@ -80,6 +85,11 @@ class BackendPool:
         """Return the class of a backend, if it is configured and its code imports."""
         slot = self._slots.get(backend_id)
         return slot.kind if slot else None
+
+    def fallback(self, backend_id: str) -> str | None:
+        """Return the model that a backend's settings name to speak for it, where they do."""
+        slot = self._slots.get(backend_id)
+        return slot.settings.fallback if slot else None
 
     def loaded(self, backend_id: str) -> TTSBackendBase | None:
         """Return the backend if it is loaded."""
@@ -103,7 +113,10 @@ class BackendPool:
             if slot.lack:
                 return BackendUnavailable(slot.lack)
         is_due = slot.retry_at is not None and asyncio.get_running_loop().time() >= slot.retry_at
-        return BackendUnavailable(slot.problem) if slot.problem and not is_due else None
+        problem = None if is_due else slot.problem
+        if slot.backend:
+            problem = slot.backend.trouble()
+        return BackendUnavailable(problem) if problem else None
 
     def _look_again(self, slot: _Slot) -> None:
         """Find out, for the next who asks, whether what the backend lacks has come or gone."""
@@ -126,7 +139,7 @@ class BackendPool:
         return not any(
             self.problem(name)
             for name, slot in self._slots.items()
-            if not (slot.lack and slot.settings.is_default)
+            if not (slot.lack and name in self._unasked)
         )
 
     def real_time_factor(self, backend_id: str) -> float | None:

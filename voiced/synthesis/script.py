@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +38,10 @@ class Passage:
         """Say where a part of it stands."""
         return self.starts[start], self.ends[end - 1]
 
+    def part(self, start: int, end: int) -> Passage:
+        """Return a part of it."""
+        return Passage(self.text[start:end], self.starts[start:end], self.ends[start:end])
+
 
 class Cutter(Protocol):
     """What cuts a growing text into pieces: a `Segmenter`, or `Uncut`."""
@@ -65,8 +70,10 @@ class Script:
     in what parts the text came.
     """
 
-    def __init__(self, text: SpeechText, *, reader: Reader, cutter: Cutter) -> None:
+    def __init__(self, text: SpeechText, *, reader: Reader, cutter: Cutter, begin: int = 0) -> None:
+        """Begin with what stands at `begin` or after it; the reader sees all before it, too."""
         self._text = text
+        self._begin = begin
         self._reader = reader
         self._cutter = cutter
         self._read = 0  # code points of the text that the reader has
@@ -124,10 +131,11 @@ class Script:
         self._flushed = self._read
 
     def _take(self, reading: Reading) -> None:
-        self._starts += reading.starts
-        self._ends += reading.ends
+        skipped = bisect_right(reading.ends, self._begin) if self._decided < self._begin else 0
+        self._starts += reading.starts[skipped:]
+        self._ends += reading.ends[skipped:]
         self._decided = reading.ends[-1] if reading.ends else self._decided
-        self._cutter.push(reading.text)
+        self._cutter.push(reading.text[skipped:])
 
     def _passage(self, piece: Piece) -> Passage:
         start, end = piece.start - self._given, piece.end - self._given

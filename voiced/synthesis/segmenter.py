@@ -16,13 +16,10 @@ import re
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Literal
 
-from voiced.backends.base import SegmentSizes
+from voiced.backends.base import FirstSegment, SegmentSizes
 from voiced.reading.breath import last_breath
 from voiced.reading.phonemes import count_phonemes, reach_phonemes
-
-FirstSegment = Literal["eager", "clause", "sentence"]
 
 _SHORTEST_CLAUSE = 12  # code points; "Well," alone would sound cut off
 _EAGER = 24  # code points, about 2 s of speech: a first segment ends at the next word
@@ -68,8 +65,9 @@ class Segmenter:
 
     def __init__(self, sizes: SegmentSizes, *, first: FirstSegment = "clause") -> None:
         self._sizes = sizes
-        self._first: FirstSegment | None = first  # None once the first piece is out
-        self._previous = 0  # the size of the piece before
+        # None once the first piece is out.
+        self._first: FirstSegment | None = first if sizes.is_hasty else None
+        self._grown = 0  # the size of the largest piece so far
         self._text = ""
         self._dropped = 0  # code points before _text
         self._start = 0  # of the piece that is growing, in _text
@@ -77,6 +75,7 @@ class Segmenter:
         self._heard = 0  # up to where speakable characters were looked for
         self._is_speakable = False
         self._clause_end: int | None = None  # the last one in the growing piece
+        self._sentence_end: int | None = None
         self._flushes: deque[int] = deque()  # code points, counted from the very first
 
     def push(self, text: str) -> None:
@@ -99,11 +98,11 @@ class Segmenter:
         while (end := self._find_end()) is not None:
             start, self._start = self._start, end
             is_speakable, self._is_speakable = self._is_speakable, False
-            self._clause_end = None
+            self._clause_end = self._sentence_end = None
             self._scan = self._heard = end
             if is_speakable:
                 self._first = None
-                self._previous = self._size(start, end)
+                self._grown = max(self._grown, self._size(start, end))
                 return _piece(self._text[start:end], self._dropped + start)
         return None
 
@@ -125,6 +124,8 @@ class Segmenter:
                     if self._ends_here(verdict, end):
                         return end
                     self._clause_end = end
+                    if verdict is _Break.SENTENCE:
+                        self._sentence_end = end
         else:
             self._scan = max(self._scan, horizon)  # so that no push is searched twice
         self._listen(horizon)
@@ -143,8 +144,10 @@ class Segmenter:
     def _largest(self) -> int:
         """Return how large the growing piece may be."""
         sizes = self._sizes
+        if self._first is None and self._grown:
+            return int(min(sizes.largest, max(sizes.shortest, sizes.growth * self._grown)))
         if self._first is None:
-            return int(min(sizes.largest, max(sizes.shortest, sizes.growth * self._previous)))
+            return sizes.largest
         return sizes.largest if self._first == "sentence" else sizes.first or sizes.largest
 
     def _reach(self) -> int:
@@ -223,7 +226,9 @@ class Segmenter:
     def _ends_here(self, verdict: _Break, end: int) -> bool:
         size = self._size(self._start, end)
         if self._first is None:
-            enough = min(self._sizes.preferred, self._largest() // 2)
+            enough = self._sizes.preferred
+            if self._sizes.is_hasty:
+                enough = min(enough, self._largest() // 2)
             return verdict is _Break.SENTENCE and size >= enough
         if verdict is _Break.SENTENCE:
             return True
@@ -243,10 +248,13 @@ class Segmenter:
             self._heard = end
 
     def _cut(self, largest: int, limit: int) -> int:
-        """Cut a sentence that is too long: after a clause, else where a reader could breathe.
+        """Cut a piece that is too long: after a sentence, if that is half of it or more.
 
-        Else after a word, else after a character.
+        Else after a clause, where a reader could breathe, a word, or a character.
         """
+        half = self._start + (largest - self._start) // 2
+        if self._sentence_end is not None and self._sentence_end >= half:
+            return self._sentence_end
         if self._clause_end is not None:
             return self._clause_end
         begin = self._start + self._sizes.shortest
@@ -268,6 +276,8 @@ class Segmenter:
         self._heard -= count
         if self._clause_end is not None:
             self._clause_end -= count
+        if self._sentence_end is not None:
+            self._sentence_end -= count
 
 
 class Uncut:

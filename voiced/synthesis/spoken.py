@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
 from voiced.audio.pcm import AudioNormalizer
-from voiced.speech import Int16, Segment, WordMark
+from voiced.errors import BackendError, BackendLate, VoicedError
+from voiced.reading.phonemes import reach_phonemes
+from voiced.speech import Int16, PcmChunk, Segment, WordMark
 from voiced.synthesis.cast import Cast
 from voiced.synthesis.script import Passage
+
+log = logging.getLogger(__name__)
+
+_SLOWEST = 8  # phonemes a second, of a very slow voice; most speak 12 to 15
+_SENTENCE_END = re.compile(r"""[.!?…][.!?…"'”’»)\]]*\s+|[。！？｡]""")
 
 Part = tuple[Int16, list[WordMark]]
 """Samples at the speech's rate, and the words that begin in or after them.
@@ -26,17 +36,27 @@ class Spoken:
         self.passage = passage
         self.index = index
         self.samples = 0  # that were made so far
+        self.words: list[WordMark] = []  # that are known so far
         self._cast = cast
         self._due = due
         self._made: list[Part] | None = None
 
     async def make(self) -> None:
-        """Make all of it now."""
+        """Make all of it now.
+
+        Raises:
+            BackendError: as from `parts`.
+        """
         async with aclosing(self._parts()) as parts:
             self._made = [part async for part in parts]
 
     async def parts(self) -> AsyncGenerator[Part, None]:
-        """Yield its audio. Closing the generator stops the engine."""
+        """Yield its audio. Closing the generator stops the engine.
+
+        Raises:
+            BackendError: the backend failed, or gave nothing in time. What it gave until then was
+                yielded, to an end that does not click; `heard` says how much text that is.
+        """
         if self._made is not None:
             for part in self._made:
                 yield part
@@ -44,6 +64,19 @@ class Spoken:
         async with aclosing(self._parts()) as parts:
             async for part in parts:
                 yield part
+
+    def heard(self) -> int:
+        """Say how many code points of the text need not be said again after a failure.
+
+        Those before the word that was cut off; where the words are not known, those before a
+        sentence that perhaps was.
+        """
+        if self.words:
+            return max((w.start for w in self.words if w.sample < self.samples), default=0)
+        text, cast = self.passage.text, self._cast
+        phonemes = int(self.samples / cast.sample_rate * cast.speed * _SLOWEST)
+        reach = min(reach_phonemes(text, 0, phonemes), len(text))
+        return max((end.end() for end in _SENTENCE_END.finditer(text, 0, reach)), default=0)
 
     async def _parts(self) -> AsyncGenerator[Part, None]:
         cast, segment = self._cast, self._segment()
@@ -58,15 +91,45 @@ class Spoken:
             marks = [replace(mark, sample=normalizer.place(mark.sample)) for mark in held]
             held.clear()
             self.samples += samples.size
+            self.words += marks
             return samples, marks
 
-        async with aclosing(cast.backend.generate_speech_stream(segment)) as chunks:
-            async for chunk in chunks:
-                held += chunk.marks
-                if (samples := normalizer.push(chunk.samples)).size:
-                    yield part(samples)
+        try:
+            async with aclosing(self._chunks(segment)) as chunks:
+                async for chunk in chunks:
+                    held += chunk.marks
+                    if (samples := normalizer.push(chunk.samples)).size:
+                        yield part(samples)
+        except BackendError:
+            if (samples := normalizer.flush()).size:
+                yield part(samples)
+            raise
         if (samples := normalizer.flush()).size:
             yield part(samples)
+
+    async def _chunks(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
+        """Yield what the backend gives; what it raises is a `VoicedError` from here on."""
+        cast = self._cast
+        limit_s = cast.backend.settings.first_audio_timeout_s or None
+        try:
+            async with aclosing(cast.backend.generate_speech_stream(segment)) as chunks:
+                async with asyncio.timeout(limit_s):
+                    first = await anext(chunks, None)
+                if first is None:
+                    return
+                yield first
+                async for chunk in chunks:
+                    yield chunk
+        except VoicedError:
+            raise
+        except TimeoutError:
+            raise BackendLate(
+                f"The backend {cast.backend_id!r} gave no audio within {limit_s} s; "
+                "first_audio_timeout_s allows more."
+            ) from None
+        except Exception as error:
+            log.exception("backend %s failed", cast.backend_id)
+            raise BackendError("The backend failed; see the daemon's log.") from error
 
     def _segment(self) -> Segment:
         cast, passage = self._cast, self.passage
@@ -81,6 +144,7 @@ class Spoken:
             speed=min(max(cast.speed, slowest), fastest),
             options=cast.options,
             instructions=cast.instructions,
+            wants_words=cast.wants_words,
             priority=cast.priority,
             due=self._due,
         )

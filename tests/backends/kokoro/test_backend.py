@@ -395,7 +395,7 @@ async def test_what_nobody_fetched_is_missed_by_nobody(
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     types = {name: INSTALLED.load(name) for name in ("espeak", "kokoro")}
     settings = {name: kind.settings_model(type=name) for name, kind in types.items()}
-    async with running_manager(types, settings=settings) as manager:
+    async with running_manager(types, settings=settings, unasked=types) as manager:
         assert manager.states()["kokoro"] is BackendState.UNAVAILABLE
         assert manager.is_whole()
         assert manager.real_time_factor("espeak") is None

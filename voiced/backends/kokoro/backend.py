@@ -29,10 +29,10 @@ _RUNTIMES = {"onnx": onnx, "torch": torch}
 _FIRST_WORDS = ("Yes.", "Good morning.")  # to nobody; the second one is measured
 _SENTENCE_SIGNS = ".!?…。！？"
 _SENTENCE_TOKENS = 100  # of a sentence that is spoken in parts, as it usually is
-_GROWTH = ((0.24, 2.5), (0.3, 2.0), (0.4, 1.5), (0.7, 1.2))
-"""Up to which real-time factor a segment may be so many times as long as the one before it: what is
-heard meanwhile must last, with two fifths to spare, or a sixth on the slowest. Those too grow: a
-phoneme of a short segment costs a tenth more than one of a long one."""
+_GROWTH = ((0.24, 2.5), (0.3, 2.0), (0.4, 1.5), (0.7, 1.2), (0.85, 1.1))
+"""Up to which real-time factor a segment may be so many times as long as the longest before it:
+what is heard meanwhile must last, with two fifths to spare, or less on the slowest. Those too grow:
+a phoneme of a short segment costs a tenth more than one of a long one."""
 
 
 class KokoroSettings(BackendSettings):
@@ -119,7 +119,7 @@ class KokoroBackend(TTSBackendBase):
         voice = self._pack.find(name)
         return self._marked(voice) if voice else None
 
-    def segment_sizes(self, options: Any) -> SegmentSizes:  # noqa: ARG002  # as the base has it
+    def segment_sizes(self, options: Any, *, is_whole: bool) -> SegmentSizes:  # noqa: ARG002  # as the base has it
         """Return a short first segment, then ones that grow up to where inference is cheapest."""
         return SegmentSizes(
             preferred=60,

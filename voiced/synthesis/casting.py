@@ -1,0 +1,136 @@
+"""`Casting`: who speaks a plan, and who stands in when that one fails."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from voiced.errors import BackendError, BackendUnavailable
+from voiced.request import Plan
+from voiced.speech import Notice, Priority
+from voiced.synthesis.cast import Cast
+from voiced.synthesis.catalogue import Catalogue, SpeechDefaults, checked_options
+from voiced.synthesis.pool import BackendPool
+
+log = logging.getLogger(__name__)
+
+
+class Casting:
+    """Goes through the backends of a plan, for one speech; while it is entered, none unloads."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        pool: BackendPool,
+        catalogue: Catalogue,
+        defaults: SpeechDefaults,
+        priority: Priority,
+    ) -> None:
+        self._plan = plan
+        self._pool = pool
+        self._catalogue = catalogue
+        self._defaults = defaults
+        self._priority = priority
+        self._left = list(plan.backend_ids)
+        self._asked = ""  # the backend that was asked last
+        self._last: Cast | None = None
+        self._original: BackendError | None = None  # of the one that was asked for
+        self._notices = list(plan.notices)
+        self._is_fallback = bool(plan.notices)
+        self._in_use = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._in_use.close()
+
+    async def first(self) -> Cast:
+        """Return who speaks: the first that can be loaded.
+
+        Raises:
+            BackendError: none can; it is the problem of the one that was asked for.
+            RequestError: the request is wrong for the one that could.
+        """
+        return await self._next(None)
+
+    async def stand_in(self, failure: BackendError, *, is_midway: bool) -> Cast:
+        """Return who speaks on after the last one failed, `is_midway` when it had been heard.
+
+        Raises:
+            BackendError: nobody can, or may; it is the failure of the one that was asked for.
+        """
+        if is_midway and not self._defaults.fallback_midway:
+            raise self._original or failure
+        return await self._next(failure)
+
+    def take_notices(self) -> list[Notice]:
+        """Return what the client is to be told by now, each once."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    async def _next(self, failure: BackendError | None) -> Cast:
+        self._original = self._original or failure
+        while self._left:
+            backend_id = self._left.pop(0)
+            if failure is not None:
+                self._tell(self._asked, backend_id, failure)
+            self._asked = backend_id
+            try:
+                self._last = await self._cast(backend_id)
+            except BackendError as problem:
+                failure = problem
+                self._original = self._original or problem
+            else:
+                return self._last
+        assert self._original is not None, "a plan has a backend"
+        raise self._original
+
+    def _tell(self, failed: str, speaking: str, failure: BackendError) -> None:
+        self._is_fallback = True
+        self._notices.append(fallback_notice(failed, speaking, failure))
+        log.warning("backend %s: %s; %s speaks instead", failed, failure.code, speaking)
+
+    async def _cast(self, backend_id: str) -> Cast:
+        plan, request = self._plan, self._plan.request
+        backend = await self._pool.get(backend_id)
+        self._in_use.enter_context(self._pool.using(backend_id))
+        return Cast(
+            model=plan.model,
+            backend_id=backend_id,
+            backend=backend,
+            voice=self._catalogue.voice(
+                backend,
+                backend_id,
+                request,
+                is_fallback=self._is_fallback,
+                instead_of=self._last.voice if self._last else None,
+            ),
+            options=checked_options(
+                type(backend), request.model_specific_options, is_fallback=self._is_fallback
+            ),
+            first_segment=self._defaults.first_segment,
+            code_blocks=self._defaults.code_blocks,
+            response_format=plan.response_format,
+            sample_rate=plan.sample_rate,
+            speed=request.speed,
+            language=request.language,
+            instructions=request.instructions,
+            priority=self._priority,
+            wants_words=plan.wants_words,
+        )
+
+
+def fallback_notice(wanted: str, speaking: str, failure: BackendError) -> Notice:
+    """Tell that a backend speaks in the place of another one, and why."""
+    is_unavailable = isinstance(failure, BackendUnavailable)
+    why = "is unavailable" if is_unavailable else f"failed ({failure.code})"
+    return Notice("backend_fallback", f"The backend {wanted!r} {why}; {speaking!r} speaks instead.")
