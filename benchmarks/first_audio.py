@@ -27,8 +27,8 @@ from rig import daemon, median, p99, show, show_complaints, text, verdict
 from sessions import Session, session
 
 from voiced.backends.base import SegmentSizes
-from voiced.backends.espeak_library import EspeakFiles, EspeakLibrary, EspeakSound
-from voiced.speech import Float32
+from voiced.backends.espeak.files import EspeakFiles
+from voiced.backends.espeak.library import EspeakLibrary
 from voiced.synthesis.segmenter import Segmenter
 
 _TEXTS = ("reply", "sentences", "paragraph")
@@ -47,23 +47,23 @@ class Bare:
     """espeak-ng without anything around it."""
 
     def __init__(self) -> None:
-        self._library = EspeakLibrary(EspeakFiles.find(os.environ))
-        self._library.prepare()
-        self._library.unload()
+        files = EspeakFiles.find(os.environ)
+        self._paths = str(files.library), str(files.data)
 
     def first_audio(self, words: str) -> tuple[float, float]:
         """Return the ms to the first samples: of the engine made ready, and with all loading."""
         at_first: list[float] = []
 
-        def on_audio(samples: Float32, _events: list[tuple[int, int, int]]) -> bool:
-            if samples.size:
+        def on_audio(samples: bytes, _words: list[int]) -> bool:
+            if samples:
                 at_first.append(time.perf_counter())
             return not at_first
 
         began = time.perf_counter()
-        self._library.prepare(_VOICE)
+        library = EspeakLibrary(*self._paths)
+        library.set_voice(_VOICE)
         prepared = time.perf_counter()
-        self._library.speak(words, voice=_VOICE, sound=EspeakSound(), on_audio=on_audio)
+        library.speak(words, rate=175, pitch=50, word_gap=0, ssml=False, on_audio=on_audio)
         return (at_first[0] - prepared) * 1000, (at_first[0] - began) * 1000
 
 

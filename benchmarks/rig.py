@@ -45,22 +45,16 @@ class Daemon:
         return f"ws://{self.host}:{self.ws_port}/v1/ws"
 
     def resident_mb(self) -> float:
-        """Return the memory that it has in RAM now."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1]) / 1024
+        """Return the memory that it has in RAM now, with its share of what processes share."""
+        return sum(_field(pid, "smaps_rollup", "Pss:") for pid in _family(self.pid)) / 1024
 
     def peak_mb(self) -> float:
-        """Return the most memory that it ever had in RAM."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1024
+        """Return the most memory that it, and each process of its own, ever had in RAM."""
+        return sum(_field(pid, "status", "VmHWM:") for pid in _family(self.pid)) / 1024
 
     def cpu_s(self) -> float:
-        """Return the processor time that it has used so far."""
-        stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2]
-        user, system = stat.split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        """Return the processor time that it, and its processes, have used so far."""
+        return sum(map(_cpu_s, _family(self.pid)))
 
     def gauge(self, name: str) -> int:
         """Return a gauge of /metrics."""
@@ -80,6 +74,23 @@ class Daemon:
         maps = Path(f"/proc/{self.pid}/maps").read_text(encoding="utf-8")
         paths = {line.rpartition(" ")[2] for line in maps.splitlines() if ".so" in line}
         return [name for name in names if any(name in path for path in paths)]
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and those that it started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *(found for child in children for found in _family(int(child)))]
+
+
+def _field(pid: int, file: str, name: str) -> int:
+    text = Path(f"/proc/{pid}/{file}").read_text(encoding="ascii")
+    return int(next(line for line in text.splitlines() if line.startswith(name)).split()[1])
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the processor time of a process, and of its children that have ended."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2]
+    return sum(map(int, stat.split()[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def allow_open_files(count: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support import REPOSITORY, documented_backend, fenced
 
 from voiced import errors
-from voiced.backends.espeak import EspeakOptions
+from voiced.backends.espeak.backend import EspeakOptions
 from voiced.errors import VoicedError
 from voiced.protocol.actions import CloseCode
 

@@ -154,7 +154,9 @@ async def test_the_style_is_that_of_the_sentence_s_length(text: str, row: int | 
     async with kokoro() as backend:
         # Uneven, so that the rows can be read.
         inferred = backend._infer(
-            phonemes := backend._model.known(backend._phonemizer.phonemes(text, "en-us")),
+            phonemes := backend._model.known(
+                await backend.lane.call(backend._phonemizer.phonemes, text, "en-us")
+            ),
             segment(backend, text),
             _Nobody(),
         )
@@ -172,7 +174,9 @@ class _Nobody:
 async def test_more_phonemes_than_the_model_takes_are_spoken_in_parts() -> None:
     text = "1234567890 " * 30
     async with kokoro() as backend:
-        phonemes = backend._model.known(backend._phonemizer.phonemes(text, "en-us"))
+        phonemes = backend._model.known(
+            await backend.lane.call(backend._phonemizer.phonemes, text, "en-us")
+        )
         assert len(phonemes) > 2 * 510
         heard = await spoken(backend, segment(backend, text))
         assert len(heard.marks) == 30

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from voiced.backends.kokoro.phonemes import Phonemizer, without_phonemes
@@ -7,8 +9,11 @@ from voiced.errors import BackendUnavailable, LanguageNotSupported
 
 
 @pytest.fixture(scope="module")
-def phonemizer() -> Phonemizer:
-    return Phonemizer()
+def phonemizer() -> Iterator[Phonemizer]:
+    made = Phonemizer()
+    made.start()
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize(

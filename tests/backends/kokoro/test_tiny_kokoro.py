@@ -15,7 +15,7 @@ import tiny_kokoro
 from numpy.typing import DTypeLike
 from tiny_kokoro import FRAME, PAD, RATE, SPACE, frames_of, hear, tiny_voice
 
-from voiced.backends.espeak_library import EspeakFiles
+from voiced.backends.espeak.files import EspeakFiles
 from voiced.speech import Float32
 
 TOKENS = [PAD, 43, 44, SPACE, 45, 177, 1, PAD]

@@ -80,16 +80,20 @@ class KokoroBackend(TTSBackendBase):
     async def initialize(self) -> None:
         """Load the model and its voices, on a thread of its own, and speak a word to nobody."""
         model_path, voices_path = _files(self.settings)
+        self._phonemizer = Phonemizer()
         self._pack = await asyncio.to_thread(VoicePack.open, voices_path)
         try:
-            self._model, self._phonemizer = await asyncio.gather(
-                asyncio.to_thread(self._load_model, model_path), asyncio.to_thread(Phonemizer)
-            )
+            starting = asyncio.create_task(asyncio.to_thread(self._phonemizer.start))
+            try:
+                self._model = await asyncio.to_thread(self._load_model, model_path)
+            finally:
+                await starting
             self._voices = tuple(map(self._marked, self._pack.voices()))
             if not self._model.takes_any_speed:
                 self.speeds = (1.0, 1.0)
             await self._warm_up()
         except BaseException:
+            self._phonemizer.close()
             self._pack.close()
             raise
         self._growth = _growth(self.lane.real_time_factor or 0)
@@ -170,6 +174,7 @@ class KokoroBackend(TTSBackendBase):
 
     def _close(self) -> None:
         self._model.close()
+        self._phonemizer.close()
         self._pack.close()
 
     def _marked(self, voice: Voice) -> Voice:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from voiced.backends.espeak_library import EspeakFiles
+from voiced.backends.espeak.files import EspeakFiles
 from voiced.backends.kokoro.model import Inferred
 from voiced.errors import BackendUnavailable
 from voiced.speech import Float32

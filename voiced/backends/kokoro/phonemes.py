@@ -1,18 +1,18 @@
-"""Text to the phonemes that Kokoro was taught, by espeak-ng through phonemizer."""
+"""Text to the phonemes that Kokoro was taught, which are espeak-ng's.
+
+Not by phonemizer: that copies the library for each language and never lets go of it, runs it within
+the daemon, which some texts end, and loses the text after "20.5".
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from voiced.backends.espeak_library import EspeakFiles, speakable
-from voiced.errors import BackendUnavailable, LanguageNotSupported
-
-if TYPE_CHECKING:
-    from phonemizer.backend import EspeakBackend
+from voiced.backends.espeak.files import EspeakFiles
+from voiced.backends.espeak.process import EspeakProcess, speakable
+from voiced.errors import LanguageNotSupported
 
 _KEPT = 1024  # texts, of a few hundred bytes each
 _GIVEN = re.compile(r"\[([^\[\]]+)\]\(/([^/()]+)/\)")
@@ -23,37 +23,34 @@ _MARKS = re.compile(
 )
 """Punctuation, which Kokoro knows as phonemes; not that within a number, a time or an address."""
 
-_NO_MARKS = re.compile("(?!)")  # phonemizer's own loses what follows "20.5"
+_SWITCH = re.compile(r"\([a-z-]+\)")  # espeak says so where it takes another language's word
 
 _CODES = {"en": "en-us", "fr": "fr-fr", "zh": "cmn", "zh-cn": "cmn", "pt-pt": "pt"}
 """What espeak calls some languages that are asked for by their BCP-47 tags."""
 
-_quiet = logging.getLogger("voiced.phonemizer")
-_quiet.setLevel(logging.CRITICAL)  # it counts words, and tells the text that it read
-
 
 class Phonemizer:
-    """Keeps an espeak for each language, and the latest phonemes. For one thread."""
+    """Keeps the latest phonemes. For one thread; its calls block."""
 
     def __init__(self) -> None:
-        """Import phonemizer, which is slow, and find espeak by the same variables as ever.
+        """Find espeak, by the same variables as ever.
 
         Raises:
-            BackendUnavailable: they name nothing, or phonemizer is not installed.
+            BackendUnavailable: they name nothing.
         """
-        try:
-            from phonemizer.backend import EspeakBackend  # noqa: PLC0415  # only for Kokoro
-            from phonemizer.backend.espeak.wrapper import EspeakWrapper  # noqa: PLC0415
-        except ImportError:
-            raise BackendUnavailable(
-                "phonemizer is not installed; run `pip install 'voiced[kokoro]'`."
-            ) from None
-        files = EspeakFiles.find(os.environ)
-        EspeakWrapper.set_library(str(files.library))
-        EspeakWrapper.set_data_path(str(files.data))
-        self._engine = EspeakBackend
-        self._engines: dict[str, EspeakBackend] = {}
+        self._process = EspeakProcess(EspeakFiles.find(os.environ))
+        self._voices: dict[str, str] = {}  # by language tag
         self._known = lru_cache(_KEPT)(self._phonemes)
+
+    def start(self) -> None:
+        """Start espeak.
+
+        Raises:
+            BackendUnavailable: it does not start.
+        """
+        voices, _, _ = self._process.list_voices()
+        self._voices = {tag.lower(): v.identifier for v in voices for tag in v.languages[1:]}
+        self._voices |= {v.languages[0].lower(): v.identifier for v in voices}
 
     def phonemes(self, text: str, language: str) -> str:
         """Return what a text sounds like, in IPA with stress marks and punctuation.
@@ -62,12 +59,17 @@ class Phonemizer:
 
         Raises:
             LanguageNotSupported: espeak does not know the language.
+            BackendError: espeak cannot read the text.
         """
-        return self._known(text, language)
+        return self._known(text, self._voice(language))
 
-    def _phonemes(self, text: str, language: str) -> str:
+    def close(self) -> None:
+        """End espeak."""
+        self._process.close()
+
+    def _phonemes(self, text: str, voice: str) -> str:
         parts = _GIVEN.split(text)  # text, word, phonemes, text, ...
-        said = [self._say(part, language) for part in parts[::3]]
+        said = self._say(parts[::3], voice)
         for index, given in enumerate(parts[2::3]):
             said[index] += f" {given}"
         # What stood right after the word, as a full stop, still does.
@@ -77,38 +79,26 @@ class Phonemizer:
             text += following if is_glued else f" {following}"
         return " ".join(text.split())
 
-    def _say(self, text: str, language: str) -> str:
-        """Return the phonemes of each part between punctuation, and the punctuation."""
-        parts = _MARKS.split(" ".join(speakable(text).split()))
-        said = self._espeak(language).phonemize(parts[::2], strip=True)
-        for index, phonemes in enumerate(said):
-            # White space stays where it was.
-            part = parts[2 * index]
-            lead, tail = part[:1].isspace() and bool(phonemes), part[-1:].isspace()
-            parts[2 * index] = f"{' ' * lead}{phonemes}{' ' * tail}"
-        return "".join(parts)
+    def _say(self, texts: list[str], voice: str) -> list[str]:
+        """Return of each text the phonemes of what is between punctuation, and the punctuation."""
+        split = [_MARKS.split(" ".join(speakable(text).split())) for text in texts]
+        wanted = [part for parts in split for part in parts[::2] if part.strip()]
+        said = iter(self._process.phonemes(wanted, voice) if wanted else [])
+        for parts in split:
+            for index in range(0, len(parts), 2):
+                if (part := parts[index]).strip():
+                    # White space stays where it was.
+                    phonemes = " ".join(_SWITCH.sub("", next(said)).split())
+                    lead, tail = part[0].isspace() and bool(phonemes), part[-1].isspace()
+                    parts[index] = f"{' ' * lead}{phonemes}{' ' * tail}"
+        return ["".join(parts) for parts in split]
 
-    def _espeak(self, language: str) -> EspeakBackend:
-        if language not in self._engines:
-            code = self._code(language)
-            self._engines[language] = self._engine(
-                code,
-                punctuation_marks=_NO_MARKS,
-                with_stress=True,
-                language_switch="remove-flags",
-                words_mismatch="ignore",
-                logger=_quiet,
-            )
-        return self._engines[language]
-
-    def _code(self, language: str) -> str:
+    def _voice(self, language: str) -> str:
         tag = language.lower()
-        for code in (
-            _CODES.get(tag, tag),
-            _CODES.get(tag.partition("-")[0], tag.partition("-")[0]),
-        ):
-            if self._engine.is_supported_language(code):
-                return code
+        wide = tag.partition("-")[0]
+        for code in (_CODES.get(tag, tag), _CODES.get(wide, wide)):
+            if voice := self._voices.get(code):
+                return voice
         raise LanguageNotSupported(
             f"espeak-ng has no phonemes for {language[:64]!r}.", param="language"
         )

@@ -6,13 +6,15 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from voiced.backends.base import Emit, SegmentSizes, SharedOptions, TTSBackendBase
-from voiced.backends.espeak_library import EspeakFiles, EspeakLibrary, EspeakSound, EspeakVoice
+from voiced.backends.espeak.files import EspeakFiles
+from voiced.backends.espeak.process import EspeakProcess, EspeakSound, EspeakVoice
 from voiced.errors import BackendUnavailable, LanguageNotSupported
 from voiced.reading.words import words
-from voiced.speech import Float32, MarkKind, PcmChunk, Segment, Voice, WordMark
+from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
 
 
 class EspeakOptions(SharedOptions):
@@ -24,7 +26,7 @@ class EspeakOptions(SharedOptions):
 
 
 class EspeakBackend(TTSBackendBase):
-    """espeak-ng on the lane's thread, which alone may touch the library."""
+    """espeak-ng in its process, which the lane's thread asks and listens to."""
 
     options_model = EspeakOptions
     is_local = True
@@ -36,16 +38,14 @@ class EspeakBackend(TTSBackendBase):
         await self.lane.call(self._start)
 
     def _start(self) -> None:
-        self._library = EspeakLibrary(EspeakFiles.find(os.environ))
+        self._process = EspeakProcess(EspeakFiles.find(os.environ))
         try:
-            files, self._variants = self._library.list_voices()
+            files, self._variants, self._rate = self._process.list_voices()
         except BackendUnavailable:
-            self._library.close()
+            self._process.close()
             raise
-        self._rate = self._library.sample_rate
         self._files = {file.id: file for file in files}
         self._voices = tuple(self._voice(file) for file in files)
-        self._rest()
 
     def voices(self) -> Sequence[Voice]:
         """Return the voices without their variants: any may be spoken as `en-us+f3`."""
@@ -85,29 +85,25 @@ class EspeakBackend(TTSBackendBase):
         return self.lane.stream(segment, self._synthesize)
 
     async def close(self) -> None:
-        """Unload the library."""
-        await self.lane.call(self._library.close)
+        """End the process."""
+        await self.lane.call(self._process.close)
 
     def _synthesize(self, segment: Segment, emit: Emit) -> None:
         said = _Words(segment.text)
 
-        def on_audio(samples: Float32, events: list[tuple[int, int, int]]) -> bool:
-            return emit(PcmChunk(samples, tuple(said.marks(events))))
+        def on_audio(samples: bytes, events: list[tuple[int, int]]) -> bool:
+            pcm = np.frombuffer(samples, "<i2").astype(np.float32)
+            pcm /= 32768
+            return emit(PcmChunk(pcm, tuple(said.marks(events))))
 
         options = segment.options
-        try:
-            self._library.speak(
-                segment.text,
-                voice=self._identifier(segment.voice),
-                sound=EspeakSound(segment.speed, options.pitch, options.word_gap, options.ssml),
-                on_audio=on_audio,
-            )
-        finally:
-            self._rest()
-
-    def _rest(self) -> None:
-        """Be ready for the likeliest next segment."""
-        self._library.prepare(self._identifier(self.usual_voice()))
+        self._process.speak(
+            segment.text,
+            voice=self._identifier(segment.voice),
+            sound=EspeakSound(segment.speed, options.pitch, options.word_gap, options.ssml),
+            on_audio=on_audio,
+            then=self._identifier(self.usual_voice()),
+        )
 
     def _identifier(self, voice: Voice) -> str:
         base, plus, variant = voice.id.partition("+")
@@ -135,17 +131,17 @@ class EspeakBackend(TTSBackendBase):
 class _Words:
     """espeak's word events as marks.
 
-    An event names a character, but with a length that may be wrong ("I'm" has 1, a quoted word 0)
-    and several times for what it says in several words ("12.50"): the extent is the text's.
+    An event names a character, and several times for what it says in several words ("12.50"); the
+    extent is the text's.
     """
 
     def __init__(self, text: str) -> None:
         self._extents = words(text)
         self._next = 0
 
-    def marks(self, events: list[tuple[int, int, int]]) -> list[WordMark]:
+    def marks(self, events: list[tuple[int, int]]) -> list[WordMark]:
         marks = []
-        for position, _, sample in events:
+        for position, sample in events:
             index = self._next
             while index < len(self._extents) and self._extents[index][1] <= position:
                 index += 1
