@@ -88,6 +88,7 @@ class Home:
 
     thread: VirtualThread = field(default_factory=VirtualThread)
     begun: list[tuple[str, float]] = field(default_factory=list)
+    factor: float = FACTOR
 
     def __post_init__(self) -> None:
         self.lane = Lane(thread=self.thread)
@@ -97,7 +98,7 @@ class Home:
         self.begun.append((segment.options.name, asyncio.get_running_loop().time()))
         audio_s = len(segment.text) * AUDIO_S
         chunk = PcmChunk(np.zeros(round(audio_s * RATE), np.float32))
-        self.thread.compute(audio_s * FACTOR, emit, chunk)
+        self.thread.compute(audio_s * self.factor, emit, chunk)
 
     async def measured(self) -> Home:
         """Let the lane know the engine's pace."""
@@ -142,10 +143,57 @@ def on_virtual_time(main: Callable[[Home], Coroutine[Any, Any, None]]) -> None:
     run(measured())
 
 
+def test_one_slow_run_says_nothing_of_how_fast_an_engine_is() -> None:
+    async def main(home: Home) -> None:
+        home.factor = 50.0  # the machine slept
+        await home.speak("slow", 10)
+        assert home.engine.real_time_factor == pytest.approx(FACTOR)
+        for _ in range(3):
+            await home.speak("slow", 10)
+        assert home.engine.real_time_factor == pytest.approx(50)
+
+    on_virtual_time(main)
+
+
+def test_what_takes_longer_than_expected_is_stopped_for_what_is_urgent() -> None:
+    async def main(home: Home) -> None:
+        home.factor = 20 * FACTOR
+        slow = home.start("slow", 10, due=100.0)  # 4 s, expected to take 0.2
+        await asyncio.sleep(0.15)
+        high = home.start("high", 1, priority=Priority.HIGH)  # which waits for the last 0.05 s
+        await asyncio.gather(high, slow)
+        assert home.names() == ["slow", "high", "slow"]
+        assert home.begun[1][1] - home.begun[0][1] < 0.3
+
+    on_virtual_time(main)
+
+
+def test_digits_take_as_long_as_they_are_read() -> None:
+    async def main(home: Home) -> None:
+        letters, digits = (home.engine.pace.expected_s(c * 10) for c in "x7")
+        assert digits == 5 * letters
+
+    on_virtual_time(main)
+
+
+def test_a_closed_lane_ends_what_waits() -> None:
+    async def main() -> None:
+        home = await Home().measured()
+        tasks = [home.start("one", 10), home.start("two", 10)]
+        await asyncio.sleep(0.01)
+        await home.lane.close()
+        done, left = await asyncio.wait(tasks, timeout=10)
+        assert not left
+        assert all(isinstance(task.exception(), AssertionError) for task in done)  # no audio
+        assert home.names() == ["one"]
+
+    run(main())
+
+
 def test_the_pace_is_measured() -> None:
     async def main(home: Home) -> None:
         assert home.engine.real_time_factor == pytest.approx(FACTOR)
-        assert home.engine.pace.expected_s(50) == pytest.approx(50 * AUDIO_S * FACTOR)
+        assert home.engine.pace.expected_s("x" * 50) == pytest.approx(50 * AUDIO_S * FACTOR)
 
     on_virtual_time(main)
 

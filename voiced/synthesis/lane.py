@@ -72,21 +72,35 @@ class Lane:
         """Work a run when its turn comes."""
         turn = (run.segment.priority, run.segment.due, next(self._order))
         heapq.heappush(self._waiting, (turn, run))
-        if self._running is not None and self._goes_before(run.segment, self._running):
-            self._running.preempt()
+        if self._running is not None:
+            self._weigh(self._running)
         self._start_next()
 
     async def close(self) -> None:
-        """Stop what runs and end the thread."""
+        """Stop what runs and what waits, and end the thread."""
+        waiting, self._waiting = self._waiting, []
+        for _, run in waiting:
+            run.stop()
+            run.end(None)
         if self._running:
             self._running.stop()
         await self._thread.close()
 
+    def _weigh(self, running: Run) -> None:
+        """Stop the one that runs, if it should be for the most urgent one that waits."""
+        while self._waiting and self._waiting[0][1].is_stopped:
+            heapq.heappop(self._waiting)
+        if running is not self._running or running.is_stopped or not self._waiting:
+            return
+        if running.left_s < _WORTH_S:
+            # It may take longer than it should; by then that shows.
+            asyncio.get_running_loop().call_later(_WORTH_S, self._weigh, running)
+        elif self._goes_before(self._waiting[0][1].segment, running):
+            running.preempt()
+
     def _goes_before(self, urgent: Segment, running: Run) -> bool:
         """Tell whether the one that runs should be stopped for a more urgent one."""
         now = asyncio.get_running_loop().time()
-        if running.is_stopped or running.expected_end < now + _WORTH_S:
-            return False
         behind = running.segment
         if urgent.priority != behind.priority:
             return urgent.priority < behind.priority

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
+from statistics import median_low
 
-_WEIGHT = 0.2  # of the latest run; some five runs are remembered
+from voiced.reading.phonemes import count_phonemes
+
+_KEPT = 5  # runs
 
 
 class Pace:
-    """Means over the latest runs, so that it follows a machine that gets busy."""
+    """Medians over the latest runs: one slow run says nothing, a machine that gets busy does."""
 
     def __init__(self) -> None:
-        self.real_time_factor: float | None = None  # seconds of work for a second of audio
-        self._character_s: float | None = None
+        self._factors: deque[float] = deque(maxlen=_KEPT)
+        self._phoneme_s: deque[float] = deque(maxlen=_KEPT)
 
-    def note(self, *, characters: int, work_s: float, audio_s: float) -> None:
-        """Take a whole run: of how much text, how long it took, and how much it gave."""
-        if characters and audio_s > 0:
-            self._character_s = _mean(self._character_s, work_s / characters)
-            self.real_time_factor = _mean(self.real_time_factor, work_s / audio_s)
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work for a second of audio; None where nothing was noted yet."""
+        return median_low(self._factors) if self._factors else None
 
-    def expected_s(self, characters: int) -> float:
+    def note(self, text: str, *, work_s: float, audio_s: float) -> None:
+        """Take a whole run: of which text, how long it took, and how much it gave."""
+        if text and audio_s > 0:
+            self._phoneme_s.append(work_s / count_phonemes(text, 0, len(text)))
+            self._factors.append(work_s / audio_s)
+
+    def expected_s(self, text: str) -> float:
         """Say how long a run will take; infinitely long where nothing was noted yet."""
-        return inf if self._character_s is None else self._character_s * characters
-
-
-def _mean(past: float | None, latest: float) -> float:
-    return latest if past is None else past + _WEIGHT * (latest - past)
+        if not self._phoneme_s:
+            return inf
+        return median_low(self._phoneme_s) * count_phonemes(text, 0, len(text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Run:
     ) -> None:
         """Be ready to work; the first `skip` samples were delivered by an earlier run."""
         self.segment = segment
-        self.expected_s = pace.expected_s(len(segment.text))
+        self.expected_s = pace.expected_s(segment.text)
         self.began_at: float | None = None  # event loop time
         self.is_preempted = False  # it was stopped for another one, and is to be run again
         self.is_cut = False  # it was stopped with more to give, because the buffer was full
@@ -48,9 +49,10 @@ class Run:
         self._batch = round(segment.voice.sample_rate * _BATCH_S)
 
     @property
-    def expected_end(self) -> float:
-        """The event loop time at which it will have ended, if it does as the others did."""
-        return (self._loop.time() if self.began_at is None else self.began_at) + self.expected_s
+    def left_s(self) -> float:
+        """How much longer it will run, if it does as the others did; one that is late: no end."""
+        passed_s = 0.0 if self.began_at is None else self._loop.time() - self.began_at
+        return self.expected_s - passed_s if passed_s <= self.expected_s else inf
 
     # -------------------------------------------------------------------- on the lane's thread
 
@@ -85,7 +87,7 @@ class Run:
     def _arrive(self, chunk: PcmChunk) -> None:
         if self.is_stopped:  # what came before it was dropped
             return
-        for at in range(0, chunk.samples.size, self._batch):
+        for at in range(0, max(chunk.samples.size, 1), self._batch):
             marks = () if at else chunk.marks
             self._chunks.append(PcmChunk(chunk.samples[at : at + self._batch], marks))
         self._changed.set()
@@ -99,7 +101,7 @@ class Run:
         self._error = error
         if self._is_whole and not self.is_cut and error is None and self.began_at is not None:
             self._pace.note(
-                characters=len(self.segment.text),
+                self.segment.text,
                 work_s=self._loop.time() - self.began_at,
                 audio_s=self._made / self.segment.voice.sample_rate,
             )
