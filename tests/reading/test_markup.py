@@ -368,6 +368,7 @@ def test_prose_passes_as_it_is_and_at_once(words: list[str], gap: str) -> None:
         ("Say **[tomato](/təmˈɑːtoʊ/)**, please.", "Say [tomato](/təmˈɑːtoʊ/), please."),
         ("# [New York](/nˈuː jˈɔːɹk/)\n", "[New York](/nˈuː jˈɔːɹk/).\n\n"),
         ("a [link](/path/to) and [b](http://c/)", "a link and b"),
+        ("see [the manual](/docs/) now", "see the manual now"),
         ("[a](/b/", "a(/b/"),
     ],
 )

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from support import (
@@ -16,7 +17,7 @@ from support import (
     speak,
 )
 
-from voiced.backends.base import BackendSettings
+from voiced.backends.base import BackendSettings, TTSBackendBase
 from voiced.errors import (
     BackendError,
     BackendUnavailable,
@@ -37,9 +38,11 @@ from voiced.speech import (
     SegmentEnd,
     SegmentStart,
     SpeechStart,
+    Voice,
     Words,
 )
 from voiced.synthesis.catalogue import SpeechDefaults
+from voiced.synthesis.lane import Engine
 from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
 from voiced.synthesis.report import SpeechReport
@@ -111,6 +114,65 @@ async def test_an_idle_local_backend_is_unloaded_and_loaded_again_when_asked() -
         await speak(manager, "two")
         assert [made.spoken for made in kind.made] == [["one"], ["two"]]
         assert kind.made[0].is_closed
+
+
+async def test_a_backend_that_was_loaded_and_never_used_is_unloaded_too() -> None:
+    kind = scripted()
+    async with running_manager({"good": kind}, idle_unload_s=0.01) as manager:
+        await manager.voices()
+        assert manager.model("good").state is BackendState.READY
+        await eventually(lambda: manager.model("good").state is BackendState.IDLE)
+
+
+async def test_a_plug_in_may_fail_anywhere() -> None:
+    class Voiceless(ScriptedBackend):
+        def voices(self) -> Sequence[Voice]:
+            return ()
+
+    class Unsure(ScriptedBackend):
+        @classmethod
+        def missing(cls, settings: Any) -> str | None:
+            raise ZeroDivisionError
+
+    class Unmade(ScriptedBackend):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            raise ZeroDivisionError
+
+    types: dict[str, type[TTSBackendBase]] = {
+        "voiceless": Voiceless,
+        "unsure": Unsure,
+        "unmade": Unmade,
+        "good": scripted(),
+    }
+    async with running_manager(types) as manager:
+        for name in ("voiceless", "unsure", "unmade"):
+            events, audio = await speak(manager, "one", model=name)
+            assert isinstance(events[0], SpeechStart)
+            assert events[0].backend == "good"
+            assert audio
+            assert manager.model(name).state is BackendState.UNAVAILABLE
+
+
+async def test_an_engine_that_was_too_slow_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("voiced.synthesis.pool._MEASURE_AFTER_S", 0)
+
+    class Better(ScriptedBackend):
+        quality = 9
+        made: ClassVar[list[ScriptedBackend]] = []
+
+    types: dict[str, type[TTSBackendBase]] = {"good": scripted(), "better": Better}
+    async with running_manager(types) as manager:
+        await manager.get_backend("good")
+        backend = await manager.get_backend("better")
+        assert isinstance(backend.lane, Engine)
+        for _ in range(3):
+            backend.lane.pace.note("one", work_s=9, audio_s=1)
+        assert plan(manager, request("one")).backend_ids[0] == "good"
+        async with asyncio.timeout(5):
+            while plan(manager, request("one")).backend_ids[0] != "better":  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
 
 async def test_a_backend_in_use_is_not_unloaded() -> None:

@@ -273,3 +273,25 @@ def test_a_book_is_looked_at_no_further_than_its_first_sentence() -> None:
     began = time.process_time()
     assert segmenter.next_piece() == Piece("One sentence.", 0, 13)
     assert time.process_time() - began < 0.01
+
+
+def test_a_word_is_not_parted_from_its_phonemes() -> None:
+    given = "[New York City](/nˈuː jˈɔːɹk sˈɪɾi/)"
+    for offset in range(120):
+        text = f"{'a lot of words ' * 10}"[:offset] + f" {given} and some more words after it. " * 3
+        for growth in (1.1, 2.5):
+            pieces = texts(text, first="clause", sizes=replace(GROWING, growth=growth))
+            assert sum(piece.count(given) for piece in pieces) == 3, pieces
+
+
+def test_growing_segments_reach_the_largest_however_little_they_grow() -> None:
+    sizes = replace(GROWING, growth=1.2)
+    text = "the kettle had been singing for some time before anyone noticed it " * 20
+    lengths = [len(piece) for piece in texts(text, first="clause", sizes=sizes)]
+    assert max(lengths[:3]) <= 44 * 1.2**3
+    assert min(lengths[8:-1]) > 60  # it breathes before a preposition
+
+
+@pytest.mark.parametrize("text", ["See https://example.com/" + "a" * 128 + " for more of it."])
+def test_no_segment_is_tiny_though_what_follows_has_no_space(text: str) -> None:
+    assert min(map(len, texts(text, first="clause", sizes=GROWING))) >= 15

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from voiced.cli.session import add_json_argument, show
 from voiced.cli.settings import add_config_argument, config_path
-from voiced.errors import BackendUnavailable
+from voiced.errors import BackendError, VoicedError
 
 if TYPE_CHECKING:
     from voiced.backends.base import TTSBackendBase
@@ -85,18 +85,17 @@ async def _measure_all(settings: Settings, *, seconds: float) -> list[Measured]:
     deadline = loop.time() + seconds
     measured: list[Measured] = []
     for backend_id, own in settings.backends.items():
-        kind = settings.registry.load(own.type)
-        if not kind.is_local:
-            continue
-        for threads in _threads(settings.threads) if kind.is_slow else [settings.threads]:
-            if loop.time() > deadline:
-                print("voiced: the time is up; --seconds allows more.", file=sys.stderr)
-                return measured
-            try:
+        try:
+            kind = settings.registry.load(own.type)
+            if not kind.is_local:
+                continue
+            for threads in _threads(settings.threads) if kind.is_slow else [settings.threads]:
+                if loop.time() > deadline:
+                    print("voiced: the time is up; --seconds allows more.", file=sys.stderr)
+                    return measured
                 measured.append(await _measure(settings, backend_id, threads))
-            except BackendUnavailable as problem:
-                print(f"voiced: {backend_id}: {problem.message}", file=sys.stderr)
-                break
+        except VoicedError as problem:
+            print(f"voiced: {backend_id}: {problem.message}", file=sys.stderr)
     return measured
 
 
@@ -151,6 +150,8 @@ async def _speak(backend: TTSBackendBase, text: str) -> tuple[float, float, floa
         async for chunk in chunks:
             first_s = first_s or loop.time() - began
             samples += chunk.samples.size
+    if not samples:
+        raise BackendError("The engine said nothing.")
     return first_s, loop.time() - began, samples / voice.sample_rate
 
 
@@ -175,7 +176,15 @@ def _advice(measured: list[Measured], settings: Settings) -> str:
         f"factor {best.long:.2f}, {best.listeners} listeners at once."
     )
     keys = []
-    if best.quality < max(one.quality for one in measured):
+    others = [one for one in measured if one.backend != best.backend]
+    is_taken = settings.config.defaults.model in (
+        best.backend,
+        *settings.mappings.names(best.backend),
+    )
+    is_auto = settings.config.defaults.model == "auto" and all(
+        one.quality < best.quality or one.long >= _FAST_ENOUGH for one in others
+    )
+    if not is_taken and not is_auto:
         keys.append(f'[defaults]\nmodel = "{best.backend}"')
     if best.threads != settings.threads:
         keys.append(f"[lane]\nthreads = {best.threads}")

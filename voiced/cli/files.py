@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from voiced.errors import StoreError
 from voiced.models.published import PublishedFile, PublishedModel, megabytes
-from voiced.models.store import FileState, ModelFolder, command_folder, search_folders
+from voiced.models.store import (
+    FileState,
+    ModelFolder,
+    command_folder,
+    search_folders,
+    service_folder,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -32,6 +38,11 @@ def pull_model(args: argparse.Namespace, model: PublishedModel) -> int:
         print("A running daemon finds it there without a restart.")
     else:
         print("No daemon looks there by itself.")
+    is_named = args.folder or os.environ.get("STATE_DIRECTORY")
+    if os.geteuid() == 0 and not is_named and service_folder() is None:
+        print(
+            "No service was started here yet: that folder is root's own, and only root's daemon's."
+        )
     return 0
 
 

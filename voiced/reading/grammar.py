@@ -131,7 +131,6 @@ INLINE_BEGUN = re.compile(
     re.VERBOSE,
 )
 # How Kokoro's own tools write the way that words are to be said.
-PHONEMES = re.compile(r"\[ [^\[\]\n]{1,64} \]\( / [^/()\n]{1,128} / \)", re.VERBOSE)
 PHONEMES_BEGUN = re.compile(
     r"\[ [^\[\]\n]{0,64} (?: \] (?: \( (?: / [^/()\n]{0,128} /? )? )? )? \Z", re.VERBOSE
 )

@@ -21,6 +21,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from voiced.reading import grammar
+from voiced.reading.phonemes import GIVEN
 from voiced.reading.transcript import Reading, Transcript
 
 CodeReading = Literal["announce", "skip"]
@@ -221,7 +222,7 @@ class MarkupReader:
         if self._keeps_phonemes and text[at] == "[":
             if self._waits(grammar.PHONEMES_BEGUN, _LONGEST):
                 return None
-            if given := grammar.PHONEMES.match(text, at):
+            if given := GIVEN.match(text, at):
                 self._transcript.keep(given[0], self._offset + at)
                 return given.end()
         if self._waits(grammar.INLINE_BEGUN, _LONGEST):

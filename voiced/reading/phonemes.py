@@ -1,4 +1,4 @@
-"""How many phonemes a text has, guessed by its characters.
+"""Phonemes in a text: those that it brings for a word, and how many the others will be.
 
 Asking an engine that knows takes a while and its thread; to cut a text into parts a guess will do.
 """
@@ -18,6 +18,22 @@ _HEAVY = re.compile(
     "|(?P<ideograph>[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
     "|(?P<syllable>[\u3040-\u30ff\uac00-\ud7af])"
 )
+
+
+GIVEN = re.compile(
+    r"\[ (?P<word>[^\[\]\n]{1,64}) \]"
+    r"\( / (?P<phonemes> (?=[^/()\n]*[^\x00-\x7f]) [^/()\n]{1,128} ) / \)",
+    re.VERBOSE,
+)
+"""`[word](/phonemes/)`: how a word is to be said, as Kokoro's own tools write it.
+
+Some of it is not ASCII, as of IPA; "[the manual](/docs/)" is a link.
+"""
+
+
+def without_phonemes(text: str) -> str:
+    """Blank out what is not a word of a text, and leave each word where it stands."""
+    return GIVEN.sub(lambda given: f" {given['word']}".ljust(len(given[0])), text)
 
 
 def count_phonemes(text: str, start: int, end: int) -> int:

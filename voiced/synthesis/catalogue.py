@@ -138,8 +138,7 @@ class Catalogue:
 
     def public_name(self, backend_id: str) -> str:
         """Return the model name that stands for a backend; its id where none does."""
-        names = (name for name, known in self._mappings.models.items() if known == backend_id)
-        return next(names, backend_id)
+        return next(iter(self._mappings.names(backend_id)), backend_id)
 
     def best_for(self, request: SpeechRequest) -> str:
         """Return the best local backend that has the voice and the language of a request.

@@ -108,7 +108,7 @@ class TTSBackendManager:
         check_length(len(text), limit=self.defaults.max_input_chars, param="input")
         asked = request.model or self.defaults.model
         if asked == AUTO:
-            self._pool.load_best_local()  # for requests to come, where it is not loaded yet
+            self._pool.prepare_best_local()
             wanted = self._catalogue.best_for(request)
         else:
             wanted = self._catalogue.backend_id(asked)

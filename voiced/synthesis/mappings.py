@@ -47,6 +47,10 @@ class Mappings:
             raise ConfigError(problems)
         return tables
 
+    def names(self, backend_id: str) -> list[str]:
+        """Return the model names that mean a backend."""
+        return [name for name, known in self.models.items() if known == backend_id]
+
     def voice(self, name: str, *, backend_id: str, backend_type: str) -> str | None:
         """Return the native name that an alias has there, if it is one; looked up once."""
         native = self.voices.get(name)

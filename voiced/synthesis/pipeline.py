@@ -12,6 +12,7 @@ import numpy as np
 from voiced.audio.pcm import silence
 from voiced.errors import BackendError
 from voiced.reading.markup import MarkupReader
+from voiced.reading.phonemes import without_phonemes
 from voiced.reading.reader import VerbatimReader
 from voiced.reading.words import words
 from voiced.speech import (
@@ -269,8 +270,9 @@ def _words(marks: list[WordMark], passage: Passage, begin: int, *, is_estimated:
 
 def _estimate(passage: Passage, begin: int, end: int) -> Words:
     """Share the samples of a passage out among its characters."""
+    said = words(without_phonemes(passage.text))
     share = (end - begin) / len(passage.text)
-    marks = [WordMark(start, stop, int(start * share)) for start, stop in words(passage.text)]
+    marks = [WordMark(start, stop, int(start * share)) for start, stop in said]
     return _words(marks, passage, begin, is_estimated=True)
 
 

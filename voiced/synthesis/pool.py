@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from math import inf
 
 from voiced.backends.base import BackendSettings, TTSBackendBase
 from voiced.backends.registry import BackendRegistry
 from voiced.errors import BackendUnavailable, VoicedError
 from voiced.request import BackendState
+from voiced.speech import Segment
 from voiced.synthesis.lane import Engine, Lane
 
 log = logging.getLogger(__name__)
+
+_WORDS = "One, two, three."  # to nobody
 
 AUTO = "auto"
 """Stands for the best local backend; the id that `best_local` returns where there is none."""
 
 _LOOK_AFTER_S = 1  # between two looks for the files of a backend, if anybody asks for it
 _FAST_ENOUGH = 0.7  # real-time factor that an engine must keep to speak by itself
+_MEASURE_AFTER_S = 60  # an engine that was too slow is measured again, if anybody asks for auto
 _RETRY_AFTER_S = 30  # an unavailable backend is tried again after this, not at every request
 
 
@@ -39,6 +44,8 @@ class _Slot:
     lack: str | None = None  # what must come before it can be loaded, and the cure
     looking: asyncio.Task[None] | None = None  # whether that has come
     look_at: float = 0.0  # event loop time of the next look
+    measuring: asyncio.Task[None] | None = None  # whether it is still too slow
+    measure_at: float = 0.0  # event loop time of the next measurement
 
     @property
     def backend(self) -> TTSBackendBase | None:
@@ -163,10 +170,35 @@ class BackendPool:
         usable = self._usable_locals()
         return sorted(usable, key=lambda backend_id: self.loaded(backend_id) is None)
 
-    def load_best_local(self) -> None:
-        """Begin to load the best local backend, for requests to come."""
+    def prepare_best_local(self) -> None:
+        """Load the best local backend, and measure again those that were slow, for next time."""
         if usable := self._usable_locals():
             self._opening(usable[0])
+        now = asyncio.get_running_loop().time()
+        for slot in self._slots.values():
+            if (
+                slot.backend
+                and not _is_fast(slot)
+                and not slot.measuring
+                and now >= slot.measure_at
+            ):
+                slot.measure_at = now + _MEASURE_AFTER_S
+                name = f"measure {slot.settings.type}"
+                slot.measuring = asyncio.create_task(self._measure(slot), name=name)
+
+    async def _measure(self, slot: _Slot) -> None:
+        """Speak to nobody, when there is nobody else to be spoken to."""
+        try:
+            if backend := slot.backend:
+                voice, options = backend.usual_voice(), backend.options_model()
+                words = Segment(0, _WORDS, 0, len(_WORDS), voice, None, 1.0, options, due=inf)
+                async with aclosing(backend.generate_speech_stream(words)) as chunks:
+                    async for _ in chunks:
+                        pass
+        except VoicedError as error:
+            log.warning("backend type %s was not measured: %s", slot.settings.type, error.message)
+        finally:
+            slot.measuring = None
 
     def _usable_locals(self) -> list[str]:
         """Return the local backends that can be used, the best first."""
@@ -209,9 +241,13 @@ class BackendPool:
             yield
         finally:
             slot.users -= 1
-            if not slot.users and self._idle_unload_s and slot.kind and slot.kind.is_local:
-                loop = asyncio.get_running_loop()
-                slot.idle_timer = loop.call_later(self._idle_unload_s, self._unload, slot)
+            self._watch_idling(slot)
+
+    def _watch_idling(self, slot: _Slot) -> None:
+        """Unload a local backend when nobody has used it for a while."""
+        if not slot.users and self._idle_unload_s and slot.kind and slot.kind.is_local:
+            loop = asyncio.get_running_loop()
+            slot.idle_timer = loop.call_later(self._idle_unload_s, self._unload, slot)
 
     def _unload(self, slot: _Slot) -> None:
         backend, slot.opening, slot.idle_timer = slot.backend, None, None
@@ -227,6 +263,10 @@ class BackendPool:
             if slot.idle_timer is not None:
                 slot.idle_timer.cancel()
         looking = [slot.looking for slot in self._slots.values() if slot.looking]
+        measuring = [slot.measuring for slot in self._slots.values() if slot.measuring]
+        for task in measuring:
+            task.cancel()
+        await asyncio.gather(*measuring, return_exceptions=True)
         await asyncio.gather(*self._unloading, *looking)
         slots = [slot for slot in self._slots.values() if slot.opening is not None]
         for slot in slots:
@@ -241,9 +281,11 @@ class BackendPool:
     async def _open(self, backend_id: str, slot: _Slot) -> TTSBackendBase:
         assert slot.kind is not None
         slot.engine = slot.engine or self._lane.engine()
-        backend = slot.kind(slot.settings, lane=slot.engine)
         try:
+            backend = slot.kind(slot.settings, lane=slot.engine)
             await backend.initialize()
+            usual = backend.usual_voice().id
+            has_wanted = not slot.settings.voice or backend.find_voice(slot.settings.voice)
         except Exception as error:
             problem = _as_problem(error, slot.settings.type)
             slot.problem, slot.opening = problem.message, None
@@ -251,10 +293,10 @@ class BackendPool:
             log.warning("backend %s is unavailable: %s", backend_id, problem.message)
             raise problem from error
         slot.problem = None
-        wanted = slot.settings.voice
-        if wanted and backend.find_voice(wanted) is None:
-            usual = backend.usual_voice().id
+        if not has_wanted:
+            wanted = slot.settings.voice
             log.warning("%s has no voice %r as configured; %r speaks", backend_id, wanted, usual)
+        self._watch_idling(slot)
         return backend
 
 
@@ -273,15 +315,22 @@ def _is_fast(slot: _Slot) -> bool:
 async def _look(slot: _Slot) -> None:
     assert slot.kind is not None
     try:
-        slot.lack = await asyncio.to_thread(slot.kind.missing, slot.settings)
+        slot.lack = await asyncio.to_thread(_lack, slot.kind, slot.settings)
     finally:
         slot.looking = None
+
+
+def _lack(kind: type[TTSBackendBase], settings: BackendSettings) -> str | None:
+    try:
+        return kind.missing(settings)
+    except Exception as error:  # noqa: BLE001  # a plug-in may fail in any way
+        return _as_problem(error, settings.type).message
 
 
 def _slot(settings: BackendSettings, registry: BackendRegistry) -> _Slot:
     try:
         kind = registry.load(settings.type)
-        return _Slot(settings, kind, lack=kind.missing(settings))
+        return _Slot(settings, kind, lack=_lack(kind, settings))
     except BackendUnavailable as problem:
         log.warning("backend type %s does not load: %s", settings.type, problem.message)
         return _Slot(settings, None, problem=problem.message)

@@ -19,7 +19,7 @@ from enum import Enum, auto
 
 from voiced.backends.base import FirstSegment, SegmentSizes
 from voiced.reading.breath import last_breath
-from voiced.reading.phonemes import count_phonemes, reach_phonemes
+from voiced.reading.phonemes import GIVEN, count_phonemes, reach_phonemes
 
 _SHORTEST_CLAUSE = 12  # code points; "Well," alone would sound cut off
 _EAGER = 24  # code points, about 2 s of speech: a first segment ends at the next word
@@ -132,10 +132,10 @@ class Segmenter:
         if hasty_end is not None:
             return hasty_end
         if limit - reach > (0 if flushed is not None else _LOOKAHEAD):
-            end = self._cut(reach, limit)
+            end = self._outside(self._cut(reach, limit), limit)
             # What is left may be too little to be spoken alone.
-            verdict = self._weigh(_Break.CLAUSE, end, limit, is_flushed=True)
-            return limit if flushed is not None and verdict is _Break.NONE else end
+            is_too_little = 0 < self._size(end, limit) < self._sizes.shortest
+            return limit if flushed is not None and is_too_little else end
         if flushed is not None:
             self._flushes.popleft()
             return limit
@@ -260,13 +260,22 @@ class Segmenter:
         begin = self._start + self._sizes.shortest
         if breath := last_breath(self._text, begin, largest, limit=limit):
             return breath
-        space = max(self._text.rfind(blank, self._start, largest) for blank in " \n\t")
-        if space > self._start:
+        space = max(self._text.rfind(blank, begin, largest) for blank in " \n\t")
+        if space >= begin:
             return space + 1
         end = largest
         while end > self._start + 1 and _joins(self._text[end]):
             end -= 1
         return end if end > self._start + 1 else largest  # nothing but marks on one character
+
+    def _outside(self, end: int, limit: int) -> int:
+        """Move an end that would part a word from its phonemes: before both, or behind them."""
+        for given in GIVEN.finditer(self._text, self._start, min(limit, end + 256)):
+            if given.start() >= end:
+                break
+            if end < given.end():
+                return given.start() if given.start() > self._start else given.end()
+        return end
 
     def _forget(self, count: int) -> None:
         self._text = self._text[count:]

@@ -126,7 +126,7 @@ async def test_marks_reach_the_client() -> None:
 
 async def test_phonemes_may_be_given() -> None:
     async with kokoro() as backend:
-        given = await spoken(backend, segment(backend, "Say [tomato](/a/)."))
+        given = await spoken(backend, segment(backend, "Say [tomato](/ɑ/)."))
         said = await spoken(backend, segment(backend, "Say tomato."))
         assert given.samples.size < said.samples.size
         assert [mark.start for mark in given.marks] == [0, 5]
@@ -136,7 +136,7 @@ async def test_given_phonemes_pass_through_the_markup() -> None:
     async with running_manager(
         {"kokoro": KokoroBackend}, settings={"tiny": tiny_settings()}
     ) as manager:
-        _, given = await speak(manager, "**Say** [tomato](/a/).", model="tiny")
+        _, given = await speak(manager, "**Say** [tomato](/ɑ/).", model="tiny")
         _, said = await speak(manager, "Say tomato.", model="tiny")
         _, other = await speak(manager, "**Say** [tomato](http://a).", model="tiny")
         assert len(given) < len(said) == len(other)
@@ -424,6 +424,15 @@ async def test_auto_speaks_at_once_and_loads_the_better_one() -> None:
 @pytest.mark.parametrize("factor", [0.01, 0.2, 0.3, 0.45, 0.6, 0.7])
 def test_segments_grow_and_each_is_made_while_the_one_before_is_heard(factor: float) -> None:
     assert 1.0 < _growth(factor) < 1 / factor
+
+
+async def test_a_path_of_a_user_that_is_none_is_named() -> None:
+    async with running_manager(
+        {"kokoro": KokoroBackend},
+        settings={"tiny": KokoroSettings(type="kokoro", model_path="~nosuchuser/x")},
+    ) as manager:
+        with pytest.raises(BackendUnavailable, match="no such user as model_path"):
+            await manager.get_backend("tiny")
 
 
 def test_where_the_engine_is_too_slow_to_keep_up_segments_do_not_grow() -> None:

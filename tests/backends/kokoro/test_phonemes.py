@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from voiced.backends.kokoro.phonemes import Phonemizer, without_phonemes
+from voiced.backends.kokoro.phonemes import Phonemizer
 from voiced.errors import BackendUnavailable, LanguageNotSupported
+from voiced.reading.phonemes import without_phonemes
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pydantic import Field
 from voiced.backends.base import Emit, SegmentSizes, SharedOptions, TTSBackendBase
 from voiced.backends.espeak.files import EspeakFiles
 from voiced.backends.espeak.process import EspeakProcess, EspeakSound, EspeakVoice
-from voiced.errors import BackendUnavailable, LanguageNotSupported
+from voiced.errors import LanguageNotSupported
 from voiced.reading.words import words
 from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
 
@@ -35,15 +35,15 @@ class EspeakBackend(TTSBackendBase):
 
     async def initialize(self) -> None:
         """Load the library and list its voices."""
-        await self.lane.call(self._start)
-
-    def _start(self) -> None:
         self._process = EspeakProcess(EspeakFiles.find(os.environ))
         try:
-            files, self._variants, self._rate = self._process.list_voices()
-        except BackendUnavailable:
-            self._process.close()
+            await self.lane.call(self._start)
+        except BaseException:  # a cancel, too, which the thread knows nothing of
+            await self.close()
             raise
+
+    def _start(self) -> None:
+        files, self._variants, self._rate = self._process.list_voices()
         self._files = {file.id: file for file in files}
         self._voices = tuple(self._voice(file) for file in files)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,16 +18,17 @@ from voiced.backends.base import BackendSettings, Emit, SegmentSizes, TTSBackend
 from voiced.backends.kokoro import onnx, torch
 from voiced.backends.kokoro.marks import mark_words
 from voiced.backends.kokoro.model import MOST_TOKENS, Inferred, KokoroModel
-from voiced.backends.kokoro.phonemes import Phonemizer, without_phonemes
+from voiced.backends.kokoro.phonemes import Phonemizer
 from voiced.backends.kokoro.torch_files import CONFIG
 from voiced.backends.kokoro.voices import SAMPLE_RATE, VoicePack
 from voiced.errors import BackendUnavailable
 from voiced.models.published import KOKORO
 from voiced.models.store import find
+from voiced.reading.phonemes import without_phonemes
 from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
 
 _RUNTIMES = {"onnx": onnx, "torch": torch}
-_FIRST_WORDS = ("Yes.", "Good morning.")  # to nobody; the second one is measured
+_FIRST_WORDS = ("Yes.", "Good morning.")  # to nobody; the first inference is slow
 _SENTENCE_SIGNS = ".!?…。！？"
 _SENTENCE_TOKENS = 100  # of a sentence that is spoken in parts, as it usually is
 _GROWTH = ((0.24, 2.5), (0.3, 2.0), (0.4, 1.5), (0.7, 1.2), (0.85, 1.1))
@@ -93,7 +95,7 @@ class KokoroBackend(TTSBackendBase):
                 self.speeds = (1.0, 1.0)
             await self._warm_up()
         except BaseException:
-            self._phonemizer.close()
+            await asyncio.to_thread(self._phonemizer.close)
             self._pack.close()
             raise
         self._growth = _growth(self.lane.real_time_factor or 0)
@@ -106,13 +108,12 @@ class KokoroBackend(TTSBackendBase):
 
     async def _warm_up(self) -> None:
         """Speak to nobody: the first inference is slow, and says nothing of how fast others are."""
-        first, second = (
-            Segment(0, text, 0, len(text), self.usual_voice(), None, 1.0, self.options_model())
-            for text in _FIRST_WORDS
-        )
-        await self.lane.call(self._synthesize, first, _Nobody())
-        async for _ in self.generate_speech_stream(second):
-            pass
+        voice, options = self.usual_voice(), self.options_model()
+        for text in _FIRST_WORDS:
+            # Whoever wants to be heard goes first.
+            words = Segment(0, text, 0, len(text), voice, None, 1.0, options, due=inf)
+            async for _ in self.generate_speech_stream(words):
+                pass
 
     def voices(self) -> Sequence[Voice]:
         """Return the voices without their blends: any may be spoken as `af_bella(2)+af_sky`."""
@@ -184,16 +185,6 @@ class KokoroBackend(TTSBackendBase):
         return self._pack.explain(name)
 
 
-class _Nobody:
-    """Hears what is spoken to warm up."""
-
-    def __call__(self, _chunk: PcmChunk) -> bool:
-        return True
-
-    def interrupt_by(self, _interrupt: Callable[[], None]) -> None:
-        """Nobody does."""
-
-
 def _files(settings: KokoroSettings) -> tuple[Path, Path]:
     """Return the model's file and the voices'.
 
@@ -217,7 +208,7 @@ def _torch_file(given: str) -> Path:
             'With runtime = "torch" Kokoro needs a model_path: a .pth file, with its '
             f"{CONFIG} beside it. What `voiced models pull kokoro` fetches is for onnx."
         )
-    path = Path(given).expanduser()
+    path = _expanded("model_path", given)
     for file in (path, path.with_name(CONFIG)):
         if not _is_there(file):
             raise BackendUnavailable(
@@ -228,7 +219,7 @@ def _torch_file(given: str) -> Path:
 
 
 def _file(key: str, given: str, kept: Path | None) -> Path:
-    path = Path(given).expanduser() if given else kept
+    path = _expanded(key, given) if given else kept
     if path is None:
         raise BackendUnavailable("Kokoro has no files here; run `voiced models pull kokoro`.")
     if not _is_there(path):
@@ -237,6 +228,15 @@ def _file(key: str, given: str, kept: Path | None) -> Path:
             "`voiced models pull kokoro`."
         )
     return path
+
+
+def _expanded(key: str, given: str) -> Path:
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise BackendUnavailable(
+            f"There is no such user as {key} names after its ~; correct it."
+        ) from None
 
 
 def _is_there(path: Path) -> bool:

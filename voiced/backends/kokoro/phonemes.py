@@ -13,11 +13,9 @@ from functools import lru_cache
 from voiced.backends.espeak.files import EspeakFiles
 from voiced.backends.espeak.process import EspeakProcess, speakable
 from voiced.errors import LanguageNotSupported
+from voiced.reading.phonemes import GIVEN
 
 _KEPT = 1024  # texts, of a few hundred bytes each
-_GIVEN = re.compile(r"\[([^\[\]]+)\]\(/([^/()]+)/\)")
-"""`[word](/phonemes/)`: how a word is to be said, as Kokoro's own tools write it."""
-
 _MARKS = re.compile(
     r"""((?<!\S)[¿¡"“«(\[{]+ | [;:,.!?…"”»)\]}]+(?!\S) | (?<!\S)[—–-]+(?!\S) | [—…] )""", re.VERBOSE
 )
@@ -68,7 +66,7 @@ class Phonemizer:
         self._process.close()
 
     def _phonemes(self, text: str, voice: str) -> str:
-        parts = _GIVEN.split(text)  # text, word, phonemes, text, ...
+        parts = GIVEN.split(text)  # text, word, phonemes, text, ...
         said = self._say(parts[::3], voice)
         for index, given in enumerate(parts[2::3]):
             said[index] += f" {given}"
@@ -102,8 +100,3 @@ class Phonemizer:
         raise LanguageNotSupported(
             f"espeak-ng has no phonemes for {language[:64]!r}.", param="language"
         )
-
-
-def without_phonemes(text: str) -> str:
-    """Blank out what is not a word of a text, and leave each word where it stands."""
-    return _GIVEN.sub(lambda given: f" {given[1]}".ljust(len(given[0])), text)
