@@ -28,7 +28,7 @@ from voiced.reading.phonemes import without_phonemes
 from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
 
 _RUNTIMES = {"onnx": onnx, "torch": torch}
-_FIRST_WORDS = ("Yes.", "Good morning.")  # to nobody; the first inference is slow
+_FIRST_WORDS = "Good morning."  # to nobody
 _SENTENCE_SIGNS = ".!?…。！？"
 _SENTENCE_TOKENS = 100  # of a sentence that is spoken in parts, as it usually is
 _GROWTH = ((0.24, 2.5), (0.3, 2.0), (0.4, 1.5), (0.7, 1.2), (0.85, 1.1))
@@ -107,13 +107,12 @@ class KokoroBackend(TTSBackendBase):
         return onnx.OnnxKokoro(path, provider=self.settings.provider, threads=threads)
 
     async def _warm_up(self) -> None:
-        """Speak to nobody: the first inference is slow, and says nothing of how fast others are."""
-        voice, options = self.usual_voice(), self.options_model()
-        for text in _FIRST_WORDS:
-            # Whoever wants to be heard goes first.
-            words = Segment(0, text, 0, len(text), voice, None, 1.0, options, due=inf)
-            async for _ in self.generate_speech_stream(words):
-                pass
+        """Speak to nobody: the first inference takes a little longer, and is measured."""
+        text, voice = _FIRST_WORDS, self.usual_voice()
+        # Whoever wants to be heard goes first.
+        words = Segment(0, text, 0, len(text), voice, None, 1.0, self.options_model(), due=inf)
+        async for _ in self.generate_speech_stream(words):
+            pass
 
     def voices(self) -> Sequence[Voice]:
         """Return the voices without their blends: any may be spoken as `af_bella(2)+af_sky`."""
