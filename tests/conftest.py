@@ -16,6 +16,13 @@ collect_ignore = [] if WITH_TORCH else ["backends/kokoro/test_torch.py"]
 
 
 @pytest.fixture(autouse=True)
+def no_keys_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a key in the environment a test would speak by a provider, and cost."""
+    for name in ("OPENAI_API_KEY", "ELEVENLABS_API_KEY", "ALLTALK_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def no_blocking_on_the_loop() -> Iterator[None]:
     """A blocking call on the event loop raises where it is made, in our code."""
     with blockbuster_ctx("voiced") as guard:

@@ -171,6 +171,17 @@ EMBEDDED = "espeak"
 DEFAULT_BACKENDS: Mapping[str, Mapping[str, Any]] = {
     EMBEDDED: {"type": "espeak"},
     "local_kokoro_default_onnx": {"type": "kokoro"},
+    "openai_official_tts-1": {"type": "openai", "model": "tts-1"},
+    "openai_official_tts-1-hd": {"type": "openai", "model": "tts-1-hd"},
+    "openai_official_gpt-4o-mini-tts": {
+        "type": "openai",
+        "model": "gpt-4o-mini-tts",
+        "takes_speed": False,
+    },
+    # The successor of eleven_monolingual_v1, which ElevenLabs is about to remove.
+    "elevenlabs_english_v1": {"type": "elevenlabs", "model_id": "eleven_flash_v2"},
+    "elevenlabs_multilingual_v2": {"type": "elevenlabs", "model_id": "eleven_multilingual_v2"},
+    "alltalk_api_backend": {"type": "alltalk"},
 }
 """The backends that need no configuration; a section of the same id has the last word."""
 
