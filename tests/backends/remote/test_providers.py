@@ -191,6 +191,16 @@ async def test_the_fallback_speaks_at_once_while_the_circuit_is_open(kind: Kind)
         assert "asked again in" in cure
 
 
+async def test_a_provider_that_hangs_is_soon_not_waited_for(kind: Kind) -> None:
+    async with cloud(kind, first_audio_timeout_s=0.1) as (fake, manager):
+        await manager.get_backend("cloud")
+        fake.will(*[Trouble(kind="slow")] * 3)
+        for _ in range(4):
+            events, _ = await speak(manager, TEXT, model="cloud")
+            assert start_of(events).backend == "good"
+        assert len(fake.asked) == 3
+
+
 async def test_a_cancel_closes_the_request_at_once(kind: Kind) -> None:
     async with cloud(kind) as (fake, manager):
         fake.will(Trouble(kind="slow"))

@@ -95,7 +95,9 @@ class Provider:
         Raises:
             VoicedError: the provider failed; after the last try, or on the way.
         """
+        loop = asyncio.get_running_loop()
         async with self._slots.taken(segment):
+            began = loop.time()
             if trouble := self.trouble:
                 raise BackendUnavailable(trouble)
             for tries_left in range(self._settings.retries, -1, -1):
@@ -105,6 +107,10 @@ class Provider:
                         async for part in parts:
                             has_begun = True
                             yield part
+                except asyncio.CancelledError:
+                    if not has_begun:
+                        self._note_wait(loop.time() - began)
+                    raise
                 except Fault as fault:
                     self._note(fault)
                     wait_s = _wait_s(fault, self._settings.retries - tries_left)
@@ -197,6 +203,12 @@ class Provider:
             after=response.headers.get("Retry-After"),
             cure=self._cure,
         )
+
+    def _note_wait(self, waited_s: float) -> None:
+        """Take a cancel before the first audio; after so long it is a listener who gave it up."""
+        limit_s = self._settings.first_audio_timeout_s
+        if limit_s and waited_s >= 0.9 * limit_s:  # which began with the wait for a slot
+            self._circuit.fail(f"{self._settings.host} gives no audio in time.")
 
     def _note(self, fault: Fault) -> None:
         if not fault.is_ours:
