@@ -139,10 +139,15 @@ async def speak(client: Client, words: str, server: Daemon | None = None) -> Spo
 async def compare(
     server: Daemon, other: Peer, words: str, rounds: int
 ) -> tuple[list[Spoken], list[Spoken], list[Spoken]]:
-    """Speak a text by kokoro-onnx, by the daemon, and its first segment bare, in turns."""
+    """Speak a text by kokoro-onnx, by the daemon, and its first segment bare, in turns.
+
+    The daemon speaks before each of the others: whoever speaks follows another process, since one
+    that follows itself has the advantage of warm cores.
+    """
     streamed, spoken, bare = [], [], []
     async with connect(server.url, token=TOKEN) as client:
         for _ in range(rounds):
+            spoken.append(await speak(client, words, server))
             streamed.append(await asyncio.to_thread(other.speak, words))
             spoken.append(await speak(client, words, server))
             first_segment = spoken[-1].first_segment

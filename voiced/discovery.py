@@ -7,16 +7,20 @@ import ipaddress
 import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from zeroconf import Error as ZeroconfError
-from zeroconf import (
+from zeroconf import (  # type: ignore[attr-defined]
+    DNSService,  # not in `__all__`
     InterfaceChoice,
     IPVersion,
     NonUniqueNameException,
+    RecordUpdate,
+    RecordUpdateListener,
     ServiceStateChange,
     Zeroconf,
 )
+from zeroconf import Error as ZeroconfError
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from voiced.config import is_loopback
@@ -71,10 +75,12 @@ class Advertiser:
         self._find_addresses = find_addresses or real_addresses
         self._zeroconf: AsyncZeroconf | None = None
         self._published: AsyncServiceInfo | None = None
+        self._has_rival = asyncio.Event()
+        self._number = 1
         self._complaint = ""
 
     async def run(self) -> None:
-        """Publish, and publish again when the addresses change, until cancelled; then withdraw."""
+        """Publish until cancelled, then withdraw; again when the addresses or the name change."""
         host = self._advertisement.websocket_host
         if is_loopback(host):
             return
@@ -84,7 +90,11 @@ class Advertiser:
                 addresses = await self._addresses(host)
                 if addresses != known and await self._publish(addresses):
                     known = addresses
-                await asyncio.sleep(_ADDRESSES_EVERY_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_ADDRESSES_EVERY_S):
+                        await self._has_rival.wait()
+                    self._number += 1
+                    known = None
         finally:
             await self._withdraw()
 
@@ -102,6 +112,7 @@ class Advertiser:
 
     async def _publish(self, addresses: list[str]) -> bool:
         await self._withdraw()
+        self._has_rival.clear()
         if not addresses:
             self._complain("no network interface has an address")
             return False
@@ -109,6 +120,8 @@ class Advertiser:
             async with asyncio.timeout(_PUBLISH_S):
                 self._zeroconf = AsyncZeroconf(interfaces=addresses)
                 info = self._info(addresses)
+                rivals = _Rivals(info, self._has_rival)
+                self._zeroconf.zeroconf.async_add_listener(rivals, None)
                 await (await self._zeroconf.async_register_service(info, allow_name_change=True))
                 self._published = info
         except (OSError, ZeroconfError, TimeoutError, NonUniqueNameException) as error:
@@ -124,6 +137,10 @@ class Advertiser:
         published, self._published = self._published, None
         if zeroconf is None:
             return
+        if published is not None and self._has_rival.is_set():
+            # Without a goodbye, which would be for the name, and so for the rival, too.
+            zeroconf.zeroconf.registry.async_remove(published)
+            published = None
         try:
             async with asyncio.timeout(_WITHDRAW_S):
                 if published is not None:
@@ -134,15 +151,43 @@ class Advertiser:
 
     def _info(self, addresses: list[str]) -> AsyncServiceInfo:
         advertisement = self._advertisement
-        label = advertisement.name.replace(".", " ").encode()[:_LONGEST_LABEL]
+        number = f"-{self._number}" if self._number > 1 else ""
+        name = advertisement.name.replace(".", " ").encode()[: _LONGEST_LABEL - len(number)]
         return AsyncServiceInfo(
             SERVICE,
-            f"{label.decode(errors='ignore')}.{SERVICE}",
+            f"{name.decode(errors='ignore')}{number}.{SERVICE}",
             port=advertisement.websocket_port,
             properties=advertisement.txt(),
             server=f"voiced-{advertisement.server_id[:8]}.local.",
             parsed_addresses=addresses,
         )
+
+
+class _Rivals(RecordUpdateListener):
+    """Hears another daemon of the same name that keeps it, having the lower id.
+
+    Whoever comes second takes another name, by probing; but two that probe at the same moment, as
+    when the power comes back, do not hear each other.
+    """
+
+    def __init__(self, info: AsyncServiceInfo, heard: asyncio.Event) -> None:
+        self._info = info
+        self._heard = heard
+
+    def async_update_records(
+        self,
+        zc: Zeroconf,  # noqa: ARG002  # zeroconf's signature
+        now: float,  # noqa: ARG002
+        records: list[RecordUpdate],
+    ) -> None:
+        assert self._info.server is not None
+        for record in (update.new for update in records):
+            if (
+                isinstance(record, DNSService)
+                and record.key == self._info.key
+                and record.server < self._info.server
+            ):
+                self._heard.set()
 
 
 def real_addresses(host: str) -> list[str]:
@@ -214,6 +259,8 @@ async def discover(
                 info = AsyncServiceInfo(SERVICE, name)
                 if await info.async_request(zeroconf.zeroconf, _ANSWER_MS):
                     yield _found(info)
+                elif not seen.full():  # a packet got lost: asked again after the others
+                    seen.put_nowait(name)
         finally:
             await browser.async_cancel()
 
