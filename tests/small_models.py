@@ -35,8 +35,8 @@ def _published(name: str) -> PublishedFile:
 SMALL = PublishedModel(
     name="kokoro",
     url="https://127.0.0.1:9",  # nobody's
-    variants={"fp32": _published(FP32), "int8": _published(INT8)},
-    voices=_published(VOICES),
+    variants={"fp32": (_published(FP32),), "int8": (_published(INT8),)},
+    shared=(_published(VOICES),),
 )
 
 
@@ -137,7 +137,7 @@ def main() -> int:
     add_arguments(parser)
     args = parser.parse_args()
     try:
-        return run(args, {SMALL.name: SMALL})
+        return run(args, SMALL)
     except VoicedError as error:
         sys.stderr.write(f"voiced: {error.message}\n")
         return 1

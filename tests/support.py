@@ -124,7 +124,8 @@ async def running_manager(
     """A manager with a backend of each type under its type's name; espeak where none is given."""
     registry = BackendRegistry(types) if types else INSTALLED
     lane = Lane()
-    pool = BackendPool(
+    pool = await asyncio.to_thread(  # it looks for files
+        BackendPool,
         settings or {name: BackendSettings(type=name) for name in types or ("espeak",)},
         registry=registry,
         lane=lane,

@@ -74,7 +74,7 @@ def write_tiny_kokoro(
             nodes, between which a run can be told to end.
     """
     speed = helper.np_dtype_to_tensor_dtype(np.dtype(speed_type))
-    graph = _Graph()
+    graph = Graph()
     ids = graph.add("Reshape", tokens_input, graph.constant([-1], np.int64))
     audio, duration = _spoken(graph, ids, loudness=_loudness(graph, ids, slow_s))
     graph.add("Identity", audio, output="audio")
@@ -159,7 +159,7 @@ def _frames() -> NDArray[np.float32]:
     return frames.astype(np.float32)
 
 
-class _Graph:
+class Graph:
     """Nodes in a row, with names made up for what is between them."""
 
     def __init__(self, prefix: str = "") -> None:
@@ -201,7 +201,7 @@ class _Graph:
         onnx.save(model, path)
 
 
-def _spoken(graph: _Graph, ids: str, *, loudness: str) -> tuple[str, str]:
+def _spoken(graph: Graph, ids: str, *, loudness: str) -> tuple[str, str]:
     """Add what makes the audio [samples] and the durations [n] of token ids [n]."""
     speed = graph.add("Cast", "speed", to=TensorProto.FLOAT)
     lengths = graph.add("Div", graph.add("Gather", graph.constant(_frames()), ids), speed)
@@ -228,7 +228,7 @@ def _spoken(graph: _Graph, ids: str, *, loudness: str) -> tuple[str, str]:
     return graph.add("Reshape", heard, graph.constant([-1], np.int64)), duration
 
 
-def _loudness(graph: _Graph, ids: str, slow_s: float) -> str:
+def _loudness(graph: Graph, ids: str, slow_s: float) -> str:
     mean = graph.add("ReduceMean", "style", keepdims=0)
     loudness = graph.add(
         "Clip",
@@ -243,15 +243,15 @@ def _loudness(graph: _Graph, ids: str, slow_s: float) -> str:
     return graph.add("Add", loudness, graph.add("Mul", burnt, graph.constant(0.0)))
 
 
-def _hum(graph: _Graph) -> str:
+def _hum(graph: Graph) -> str:
     signs = np.where(np.arange(STYLE) % 2, -1, 1) / STYLE
     mean = graph.add("ReduceSum", graph.add("Mul", "style", graph.constant(signs)), keepdims=0)
     return graph.add("Clip", mean, graph.constant(0.0), graph.constant(0.3))
 
 
-def _burn(graph: _Graph, turns: str) -> str:
+def _burn(graph: Graph, turns: str) -> str:
     """Add a loop of so many turns that does nothing of use; its result is a number of about 1."""
-    inner = _Graph("inner_")
+    inner = Graph("inner_")
     inner.add("Identity", "more", output="go_on")
     value = "value"
     for _ in range(_TURNS - 2):
@@ -274,7 +274,7 @@ def _burn(graph: _Graph, turns: str) -> str:
 @functools.cache
 def _turn_s() -> float:
     """Measure how long a turn of the loop takes here: the best of a few, as cores are shared."""
-    graph = _Graph()
+    graph = Graph()
     graph.add("Identity", _burn(graph, "turns"), output="burnt")
     model = helper.make_model(
         graph.build(

@@ -171,6 +171,7 @@ EMBEDDED = "espeak"
 DEFAULT_BACKENDS: Mapping[str, Mapping[str, Any]] = {
     EMBEDDED: {"type": "espeak"},
     "local_kokoro_default_onnx": {"type": "kokoro"},
+    "local_piper": {"type": "piper"},
     "openai_official_tts-1": {"type": "openai", "model": "tts-1"},
     "openai_official_tts-1-hd": {"type": "openai", "model": "tts-1-hd"},
     "openai_official_gpt-4o-mini-tts": {

@@ -104,7 +104,7 @@ async def test_verify_tells_what_is_wrong_and_the_cure(carried: str, tmp_path: P
     state = {"STATE_DIRECTORY": str(tmp_path)}
     status, _, errors = await run("verify", environ=state)
     assert status == 1
-    assert errors.startswith("voiced: No files of kokoro are there; fetch them")
+    assert errors.startswith("voiced: No files of kokoro or piper are there; fetch them")
     for variant in ("fp32", "int8"):
         await run("pull", "kokoro", "--variant", variant, "--from", carried, environ=state)
     status, out, errors = await run("verify", "kokoro", environ=state)

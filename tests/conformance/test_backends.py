@@ -19,6 +19,7 @@ from support import (
     speak,
 )
 from tiny_kokoro import tiny_settings
+from tiny_piper import tiny_piper_settings
 
 from voiced.backends.base import BackendSettings, SharedOptions, TTSBackendBase
 from voiced.errors import LanguageNotSupported, RequestError, VoiceNotFound
@@ -31,8 +32,12 @@ BACKENDS: dict[str, type[TTSBackendBase]] = {
     "documented": documented_backend(),
     "scripted": scripted(),
     "tiny_kokoro": INSTALLED.load("kokoro"),
+    "tiny_piper": INSTALLED.load("piper"),
 }
-SETTINGS: dict[str, BackendSettings] = {"tiny_kokoro": tiny_settings()}
+SETTINGS: dict[str, BackendSettings] = {
+    "tiny_kokoro": tiny_settings(),
+    "tiny_piper": tiny_piper_settings(),
+}
 if WITH_TORCH:
     from tiny_torch import tiny_torch_settings
 

@@ -10,7 +10,7 @@ from small_models import CONTENTS, FP32, INT8, SMALL, VOICES
 from support import REPOSITORY
 
 from voiced.errors import StoreError
-from voiced.models.published import PUBLISHED
+from voiced.models.published import KOKORO
 from voiced.models.store import (
     FileState,
     ModelFolder,
@@ -54,8 +54,9 @@ def found(*roots: Path) -> str | None:
     installed = find(SMALL, folders=roots)
     if installed is None:
         return None
-    assert installed.voices_path == installed.model_path.with_name(VOICES)
-    return f"{installed.model_path.parent.parent.name}/{installed.variant}"
+    voices, model = installed.paths
+    assert voices == model.with_name(VOICES)
+    return f"{model.parent.parent.name}/{installed.variant}"
 
 
 def test_the_best_variant_is_found(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_service_has_its_state_folder_and_a_user_theirs(
 def test_a_folder_that_may_not_be_written_names_the_cure(tmp_path: Path) -> None:
     folder = put(tmp_path / "a", FP32, VOICES)
     with without_rights(folder.root):
-        for act in (folder.remove, lambda: folder.check(SMALL.voices)):
+        for act in (folder.remove, lambda: folder.check(SMALL.shared[0])):
             with pytest.raises(StoreError, match=r"Permission denied; run it with sudo.*--folder"):
                 act()
         with pytest.raises(StoreError, match="run it with sudo"), folder.lock():
@@ -176,12 +177,11 @@ def test_nobody_removes_what_is_being_pulled(tmp_path: Path) -> None:
 
 def test_what_is_published_is_whole_and_documented() -> None:
     page = (REPOSITORY / "docs" / "models.md").read_text(encoding="utf-8")
-    for model in PUBLISHED.values():
-        assert model.url.startswith("https://")
-        assert model.url in page
-        for file in model.all_files():
-            assert len(bytes.fromhex(file.sha256)) == 32
-            for value in (file.name, f"{file.size_bytes:,}", file.sha256):
-                assert value in page, value
-        for variant in model.variants:
-            assert f"`{variant}`" in page
+    assert KOKORO.url.startswith("https://")
+    assert KOKORO.url in page
+    for file in KOKORO.all_files():
+        assert len(bytes.fromhex(file.checksum)) == 32
+        for value in (file.name, f"{file.size_bytes:,}", file.checksum):
+            assert value in page, value
+    for variant in KOKORO.variants:
+        assert f"`{variant}`" in page

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import inf
@@ -48,7 +49,7 @@ Synthesize = Callable[[Segment, Emit], None]
 """Speaks a segment on the lane's thread: blocks, and calls `Emit` as samples are made.
 
 A segment may be run again from its start (after a full buffer, or when a more urgent one went
-first): it must give the same samples.
+first): it must give the same samples, or all of them in one chunk.
 """
 
 
@@ -138,6 +139,8 @@ class TTSBackendBase(ABC):
     """How good it sounds: `auto` means the highest of the local ones that can be used."""
     default_voice: ClassVar[str] = ""
     """Native name; empty: the first one."""
+    learns_voices: ClassVar[bool] = False
+    """Others may come while it runs, which `refresh` looks for."""
     speeds: tuple[float, float] = (1.0, 1.0)
     """What the engine itself can do; beyond, its audio is stretched."""
 
@@ -175,6 +178,13 @@ class TTSBackendBase(ABC):
             BackendUnavailable: it cannot work; the message says the cure in one sentence.
         """
 
+    async def refresh(self) -> None:  # noqa: B027  # most have always the same
+        """Look again which voices there are, if that can have changed.
+
+        Called when voices are listed and when one is not found, and so maybe often. May raise what
+        `generate_speech_stream` may; the voices are then those from before.
+        """
+
     @abstractmethod
     def voices(self) -> Sequence[Voice]:
         """Return all voices. Called after `initialize`; cheap."""
@@ -188,6 +198,17 @@ class TTSBackendBase(ABC):
         Raises:
             BackendError: the engine or the provider failed.
         """
+
+    async def warm_up(self, text: str) -> None:
+        """Speak to nobody, when there is nobody else to be spoken to.
+
+        The first inference takes a little longer, and each is measured by the lane.
+        """
+        voice, options = self.usual_voice(), self.options_model()
+        segment = Segment(0, text, 0, len(text), voice, None, 1.0, options, due=inf)
+        async with aclosing(self.generate_speech_stream(segment)) as chunks:
+            async for _ in chunks:
+                pass
 
     @abstractmethod
     async def close(self) -> None:

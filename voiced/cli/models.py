@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from voiced.cli.session import add_json_argument, add_server_arguments, connect_by, show
 from voiced.errors import StoreError
-from voiced.models.published import PUBLISHED, PublishedModel, megabytes
+from voiced.models.published import KOKORO, PublishedModel, megabytes
 
 HELP = "list the models, and fetch, verify or remove the files of those that have some"
 EXAMPLE = "voiced models --json; voiced models pull kokoro"
 
-_VARIANTS = list(dict.fromkeys(name for model in PUBLISHED.values() for name in model.variants))
+_NAMES = (KOKORO.name, "piper")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,20 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_remove(actions)
 
 
-def run(args: argparse.Namespace, published: Mapping[str, PublishedModel] = PUBLISHED) -> int:
+def run(args: argparse.Namespace, kokoro: PublishedModel = KOKORO) -> int:
     """Do what the action says."""
     from voiced.cli import files
 
     match args.action:
         case "pull":
-            return files.pull_model(args, published[args.model])
+            return files.pull_model(args, kokoro)
         case "verify":
-            models = [published[args.model]] if args.model else list(published.values())
-            return files.verify_models(args, models)
+            return files.verify_models(args, kokoro, [args.model] if args.model else _NAMES)
         case "remove":
-            return files.remove_model(args, published[args.model])
+            return files.remove_model(args, kokoro)
         case _:
-            return _list(args, published)
+            return _list(args, kokoro)
 
 
 def _add_list(actions: Any) -> None:
@@ -62,10 +60,11 @@ def _add_pull(actions: Any) -> None:
     action: argparse.ArgumentParser = actions.add_parser(
         "pull",
         help="fetch the files of a model; goes on where an earlier pull stopped",
-        epilog="example: voiced models pull kokoro --variant fp16",
+        epilog="example: voiced models pull kokoro --variant fp16; "
+        "voiced models pull piper --voice en_US-lessac-medium",
     )
-    action.add_argument("model", choices=list(PUBLISHED))
-    action.add_argument("--variant", choices=_VARIANTS, help="default: the first, which is best")
+    action.add_argument("model", choices=_NAMES)
+    _add_variant_arguments(action)
     action.add_argument(
         "--from",
         dest="source",
@@ -81,7 +80,7 @@ def _add_verify(actions: Any) -> None:
         help="compare the files here with those published; status 1 where one differs",
         epilog="example: voiced models verify kokoro",
     )
-    action.add_argument("model", nargs="?", choices=list(PUBLISHED), help="default: all")
+    action.add_argument("model", nargs="?", choices=_NAMES, help="default: all")
     _add_folder_argument(action)
 
 
@@ -91,9 +90,15 @@ def _add_remove(actions: Any) -> None:
         help="delete the files of a model",
         epilog="example: voiced models remove kokoro --variant int8",
     )
-    action.add_argument("model", choices=list(PUBLISHED))
-    action.add_argument("--variant", choices=_VARIANTS, help="only this one")
+    action.add_argument("model", choices=_NAMES)
+    _add_variant_arguments(action)
     _add_folder_argument(action)
+
+
+def _add_variant_arguments(action: argparse.ArgumentParser) -> None:
+    one = action.add_mutually_exclusive_group()
+    one.add_argument("--variant", choices=list(KOKORO.variants), help="of kokoro")
+    one.add_argument("--voice", metavar="NAME", help="of piper; pull without it lists them")
 
 
 def _add_folder_argument(action: argparse.ArgumentParser) -> None:
@@ -102,7 +107,7 @@ def _add_folder_argument(action: argparse.ArgumentParser) -> None:
     )
 
 
-def _list(args: argparse.Namespace, published: Mapping[str, PublishedModel]) -> int:
+def _list(args: argparse.Namespace, kokoro: PublishedModel) -> int:
     """Ask the daemon; the files are shown even where none answers."""
 
     async def ask() -> None:
@@ -115,16 +120,18 @@ def _list(args: argparse.Namespace, published: Mapping[str, PublishedModel]) -> 
         asyncio.run(ask())
     finally:
         if not args.json:
-            _show_files(published)
+            _show_files(kokoro)
     return 0
 
 
-def _show_files(published: Mapping[str, PublishedModel]) -> None:
+def _show_files(kokoro: PublishedModel) -> None:
+    from voiced.cli.files import known_model
     from voiced.models.store import search_folders
 
     for root in search_folders(os.environ):
         try:
-            rows = [row for model in published.values() for row in _rows(root, model)]
+            models = [known_model(name, root, kokoro) for name in _NAMES]
+            rows = [row for model in models for row in _rows(root, model)]
         except StoreError:  # a service's, which is not ours to look into
             continue
         if rows:

@@ -52,7 +52,7 @@ def pull(
     sleep: Callable[[float], None] = time.sleep,
     free: Callable[[Path], int] = free_bytes,
 ) -> None:
-    """Bring a variant and the voices into the folder; what is there and right stays.
+    """Bring the files of a variant into the folder; what is there and right stays.
 
     It blocks for as long as that takes. After an error the files are those from before, each with
     the part of it that arrived.
@@ -101,7 +101,7 @@ class _Part:
         self._path = folder.part(file)
         self._target = folder.file(file)
         os.fchmod(stream.fileno(), FILE_MODE)  # whatever the umask
-        self._hash = hashlib.file_digest(stream, "sha256")
+        self._hash = hashlib.file_digest(stream, file.algorithm)
         self.size_bytes = stream.tell()
         self.is_inherited = self.size_bytes > 0
         if self.size_bytes > file.size_bytes:
@@ -114,7 +114,7 @@ class _Part:
     @property
     def is_right(self) -> bool:
         found: str = self._hash.hexdigest()
-        return found == self.file.sha256
+        return found == self.file.checksum
 
     def append(self, chunk: bytes) -> None:
         self._stream.write(chunk)
@@ -125,7 +125,7 @@ class _Part:
     def restart(self) -> None:
         self._stream.seek(0)
         self._stream.truncate()
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.new(self.file.algorithm)
         self.size_bytes = 0
         self.is_inherited = False
 

@@ -16,15 +16,16 @@ from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, Protocol
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from voiced import __version__
 from voiced.errors import DownloadFailed, FileRejected, StoreError
-from voiced.models.published import PublishedFile, PublishedModel
+from voiced.models.published import PublishedFile
 
 CHUNK_BYTES = 1 << 18
 _STALL_S = 30  # without a byte, until the connection counts as broken
+_CURE = "name another source by --from"
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # RFC 9110, 8470 and 6585
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -53,6 +54,14 @@ class Source(Protocol):
             StoreError: it will not work.
         """
 
+    def read(self, name: str, most_bytes: int) -> bytes:
+        """Give a whole small file of which nobody knows the size; blocks.
+
+        Raises:
+            DownloadFailed: it may work when it is tried again.
+            StoreError: it will not work, or it is larger.
+        """
+
 
 class FolderSource:
     """A folder, for machines without a network."""
@@ -65,13 +74,10 @@ class FolderSource:
     @contextmanager
     def open(self, file: PublishedFile, offset: int) -> Iterator[Body]:
         """Read the file."""
-        try:
-            opened = (self._folder / file.name).open("rb")
-        except FileNotFoundError:
-            raise StoreError(f"There is no {file.name} in {self.label}; put it there.") from None
-        except OSError as error:
-            raise self._unreadable(file, error) from None
-        with opened:
+        path = self._folder / file.name
+        if not path.exists():  # else it was copied with the publisher's folders
+            path = self._folder / file.folder / file.name
+        with self._opened(path) as opened:
             _check_size(os.fstat(opened.fileno()).st_size, file, self.label)
             opened.seek(offset)
             yield Body(offset, self._chunks(opened, file))
@@ -81,10 +87,26 @@ class FolderSource:
             while chunk := opened.read(CHUNK_BYTES):
                 yield chunk
         except OSError as error:
-            raise self._unreadable(file, error) from None
+            raise self._unreadable(file.name, error) from None
 
-    def _unreadable(self, file: PublishedFile, error: OSError) -> StoreError:
-        return StoreError(f"Cannot read {file.name} in {self.label}: {error.strerror}.")
+    def read(self, name: str, most_bytes: int) -> bytes:
+        """Read it."""
+        with self._opened(self._folder / name) as opened:
+            try:
+                return _limited(opened.read(most_bytes + 1), most_bytes, name, self.label)
+            except OSError as error:
+                raise self._unreadable(name, error) from None
+
+    def _opened(self, path: Path) -> IO[bytes]:
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            raise StoreError(f"There is no {path.name} in {self.label}; put it there.") from None
+        except OSError as error:
+            raise self._unreadable(path.name, error) from None
+
+    def _unreadable(self, name: str, error: OSError) -> StoreError:
+        return StoreError(f"Cannot read {name} in {self.label}: {error.strerror}.")
 
 
 class HttpSource:
@@ -98,30 +120,38 @@ class HttpSource:
     @contextmanager
     def open(self, file: PublishedFile, offset: int) -> Iterator[Body]:
         """Ask for the rest; a server that gives something else is asked for the whole."""
-        response = self._get(file, offset)
+        path = f"{file.folder}{file.name}"
+        response = self._get(path, offset)
         if _offset(response) not in (0, offset):
             response.close()
-            response = self._get(file, 0)
+            response = self._get(path, 0)
         with closing(response):
             begins_at = _offset(response)
             if begins_at not in (0, offset):
                 raise StoreError(
-                    f"{self.label} sends another part of {file.name} than it was asked for; "
-                    "name another source by --from."
+                    f"{self.label} sends another part of {file.name} than was asked for; {_CURE}."
                 )
             _check_size(_announced_bytes(response), file, self.label)
             yield Body(begins_at, self._chunks(response))
 
-    def _get(self, file: PublishedFile, offset: int) -> HTTPResponse:
+    def read(self, name: str, most_bytes: int) -> bytes:
+        """Ask for it."""
+        with closing(self._get(name, 0)) as response:
+            try:
+                return _limited(response.read(most_bytes + 1), most_bytes, name, self.label)
+            except (OSError, HTTPException) as error:
+                raise self._broken(error) from None
+
+    def _get(self, path: str, offset: int) -> HTTPResponse:
         headers = {"User-Agent": f"voiced/{__version__}"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-        request = Request(f"{self._url}/{file.name}", headers=headers)  # noqa: S310  # see pick
+        request = Request(f"{self._url}/{quote(path)}", headers=headers)  # noqa: S310  # see pick
         try:
             response: HTTPResponse = self._opener.open(request, timeout=_STALL_S)
         except HTTPError as error:
             with error:
-                raise self._refused(error.code, file) from None
+                raise self._refused(error.code, path.rpartition("/")[2]) from None
         except (OSError, HTTPException, ValueError) as error:
             raise self._broken(error) from None
         return response
@@ -133,15 +163,12 @@ class HttpSource:
         except (OSError, HTTPException) as error:
             raise self._broken(error) from None
 
-    def _refused(self, status: int, file: PublishedFile) -> StoreError:
+    def _refused(self, status: int, name: str) -> StoreError:
         if status in _PASSING:
             return DownloadFailed(f"{self.label} answers {status}")
         if status == 416:  # what is here already goes beyond the end there
-            return FileRejected(_another_file(file, self.label))
-        return StoreError(
-            f"{self.label} does not give {file.name} (HTTP {status}); "
-            "name another source by --from."
-        )
+            return FileRejected(f"{self.label} has a shorter {name}; {_CURE}.")
+        return StoreError(f"{self.label} does not give {name} (HTTP {status}); {_CURE}.")
 
     def _broken(self, error: Exception) -> StoreError:
         reason = error.reason if isinstance(error, URLError) else error
@@ -166,20 +193,19 @@ class _Redirects(HTTPRedirectHandler):
         if urlsplit(newurl).scheme not in schemes:
             fp.close()
             raise StoreError(
-                f"{urlsplit(req.full_url).hostname} sends us on to an unprotected address; "
-                "name another source by --from."
+                f"{urlsplit(req.full_url).hostname} sends us on to an unprotected address; {_CURE}."
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def pick(given: str | None, model: PublishedModel) -> Source:
-    """Return the source that `--from` names: a URL or a folder; without it the publisher.
+def pick(given: str | None, url: str) -> Source:
+    """Return the source that `--from` names: a URL or a folder; without it the publisher's `url`.
 
     Raises:
         StoreError: it is neither.
     """
     if given is None:
-        return HttpSource(model.url)
+        return HttpSource(url)
     if "://" in given:
         if not _is_plain(given):
             raise StoreError(
@@ -220,12 +246,13 @@ def _announced_bytes(response: HTTPResponse) -> int | None:
 
 def _check_size(size_bytes: int | None, file: PublishedFile, label: str) -> None:
     if size_bytes is not None and size_bytes != file.size_bytes:
-        raise FileRejected(_another_file(file, label, size_bytes))
+        raise FileRejected(
+            f"{label} has another {file.name} of {size_bytes:,} bytes; the published one has "
+            f"{file.size_bytes:,}. Name another source by --from."
+        )
 
 
-def _another_file(file: PublishedFile, label: str, size_bytes: int | None = None) -> str:
-    is_told = "" if size_bytes is None else f" of {size_bytes:,} bytes"
-    return (
-        f"{label} has another {file.name}{is_told}; the published one has "
-        f"{file.size_bytes:,}. Name another source by --from."
-    )
+def _limited(content: bytes, most_bytes: int, name: str, label: str) -> bytes:
+    if len(content) > most_bytes:
+        raise StoreError(f"{label} has a {name} of more than {most_bytes:,} bytes; {_CURE}.")
+    return content

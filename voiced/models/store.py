@@ -57,8 +57,7 @@ class InstalledModel:
     """A model that is here, all of it."""
 
     variant: str
-    model_path: Path
-    voices_path: Path
+    paths: tuple[Path, ...]  # of `PublishedModel.files`, in its order
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +109,11 @@ class ModelFolder:
         if state is not FileState.INSTALLED:
             return state
         with explained(f"read {file.name}"), self.file(file).open("rb") as opened:
-            is_right = hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+            is_right = hashlib.file_digest(opened, file.algorithm).hexdigest() == file.checksum
         return FileState.INSTALLED if is_right else FileState.WRONG_CHECKSUM
 
     def remove(self, variant: str | None = None) -> list[str]:
-        """Delete a variant, or all; the voices go with the last. Return the names deleted.
+        """Delete a variant, or all; what they share goes with the last. Return the names deleted.
 
         Raises:
             StoreError: somebody else changes the files now, or it is not allowed.
@@ -122,14 +121,15 @@ class ModelFolder:
         with explained(f"look for {self.model.name}"):
             if not _is_there(self.path):
                 return []
-        variants = self.model.variants
-        leaving = [variants[variant]] if variant else list(variants.values())
-        staying = [file for file in variants.values() if file not in leaving]
+        leaving = [*(self.model.variants[variant] if variant else self.model.all_files())]
+        staying = {file for file in self.model.all_files() if file not in leaving}
         removed = []
         with self.lock(), explained(f"remove {self.model.name}"):
-            if not any(_is_there(self.file(file)) for file in staying):
-                leaving.append(self.model.voices)
-            for file in leaving:
+            if not any(
+                _is_there(self.file(file)) for file in staying.difference(self.model.shared)
+            ):
+                leaving += self.model.shared
+            for file in dict.fromkeys(leaving):
                 for path in (self.file(file), self.part(file)):
                     if _is_there(path):
                         path.unlink()
@@ -163,18 +163,16 @@ class ModelFolder:
 
 
 def find(model: PublishedModel, *, folders: Sequence[Path] | None = None) -> InstalledModel | None:
-    """Return the best variant in the first folder that has one, with its voices.
+    """Return the best variant in the first folder that has all of one.
 
     It asks for sizes only, some four times, so that an event loop may call it each time it wants
     to know; files that came since are found.
     """
     for root in search_folders(os.environ) if folders is None else folders:
         folder = ModelFolder(root, model)
-        if not folder.has(model.voices):
-            continue
-        for variant, file in model.variants.items():
-            if folder.has(file):
-                return InstalledModel(variant, folder.file(file), folder.file(model.voices))
+        for variant in model.variants:
+            if all(map(folder.has, model.files(variant))):
+                return InstalledModel(variant, tuple(map(folder.file, model.files(variant))))
     return None
 
 

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from voiced.errors import BackendError, BackendUnavailable
+from voiced.backends.base import TTSBackendBase
+from voiced.errors import BackendError, BackendUnavailable, VoiceNotFound
 from voiced.request import Plan
-from voiced.speech import Notice, Priority
+from voiced.speech import Notice, Priority, Voice
 from voiced.synthesis.cast import Cast
 from voiced.synthesis.catalogue import Catalogue, SpeechDefaults, checked_options
 from voiced.synthesis.pool import BackendPool
@@ -103,17 +104,18 @@ class Casting:
         plan, request = self._plan, self._plan.request
         backend = await self._pool.get(backend_id)
         self._in_use.enter_context(self._pool.using(backend_id))
+        try:
+            voice = self._voice(backend, backend_id)
+        except VoiceNotFound:
+            if not backend.learns_voices:
+                raise
+            await self._pool.refresh(backend_id)  # it may be new
+            voice = self._voice(backend, backend_id)
         return Cast(
             model=plan.model,
             backend_id=backend_id,
             backend=backend,
-            voice=self._catalogue.voice(
-                backend,
-                backend_id,
-                request,
-                is_fallback=self._is_fallback,
-                instead_of=self._last.voice if self._last else None,
-            ),
+            voice=voice,
             options=checked_options(
                 type(backend), request.model_specific_options, is_fallback=self._is_fallback
             ),
@@ -126,6 +128,15 @@ class Casting:
             instructions=request.instructions,
             priority=self._priority,
             wants_words=plan.wants_words,
+        )
+
+    def _voice(self, backend: TTSBackendBase, backend_id: str) -> Voice:
+        return self._catalogue.voice(
+            backend,
+            backend_id,
+            self._plan.request,
+            is_fallback=self._is_fallback,
+            instead_of=self._last.voice if self._last else None,
         )
 
 

@@ -121,19 +121,19 @@ class Catalogue:
         """
         if model is not None:
             backend_id = self.backend_id(model)
-            found = self._model_voices(model, await self._pool.get(backend_id))
+            found = await self._voices_of(model, backend_id)
         else:
             found = []
             for backend_id in self._pool.ids():
                 try:
-                    backend = await self._pool.get(backend_id)
+                    found += await self._voices_of(self.public_name(backend_id), backend_id)
                 except BackendUnavailable:
                     continue  # models/list says so, with the cure
-                found += self._model_voices(self.public_name(backend_id), backend)
         return [v for v in found if language is None or v.voice.speaks(language)]
 
-    @staticmethod
-    def _model_voices(model: str, backend: TTSBackendBase) -> list[ModelVoice]:
+    async def _voices_of(self, model: str, backend_id: str) -> list[ModelVoice]:
+        backend = await self._pool.get(backend_id)
+        await self._pool.refresh(backend_id)
         return [ModelVoice(model, voice) for voice in backend.voices()]
 
     def public_name(self, backend_id: str) -> str:
@@ -209,8 +209,8 @@ class Catalogue:
             alias = self._mappings.voice(name, backend_id=backend_id, backend_type=kind)
             if alias is not None and backend.find_voice(alias):
                 name = alias
-            elif is_fallback or not request.voice:  # only what the client asked for can be wrong
-                name = None
+            elif is_fallback or not request.voice or self._mappings.is_alias(name):
+                name = None  # only a name that the client means to be one here can be wrong
         try:
             return backend.choose_voice(name, language)
         except RequestError:

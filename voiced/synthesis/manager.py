@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
 from voiced.backends.base import TTSBackendBase
-from voiced.errors import BackendUnavailable, VoicedError
+from voiced.errors import BackendUnavailable, VoicedError, VoiceNotFound
 from voiced.request import Plan, SpeechRequest, check_length
 from voiced.speech import AudioFormat, EndReason, Priority, SpeechEvent
 from voiced.synthesis.casting import Casting, fallback_notice
@@ -132,7 +132,11 @@ class TTSBackendManager:
             notices=(fallback_notice(wanted, usable[0], problem),) if problem else (),
         )
         if not problem and (backend := self._pool.loaded(wanted)):
-            self._catalogue.voice(backend, wanted, request)
+            try:
+                self._catalogue.voice(backend, wanted, request)
+            except VoiceNotFound:
+                if not backend.learns_voices:
+                    raise
         return plan
 
     async def speak(

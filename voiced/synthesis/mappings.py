@@ -58,6 +58,13 @@ class Mappings:
             return native.get(backend_id) or native.get(backend_type)
         return native
 
+    def is_alias(self, name: str) -> bool:
+        """Tell whether a name stands for a voice of each backend, and so for the usual one of some.
+
+        As OpenAI's "alloy", which its clients must name to any backend.
+        """
+        return isinstance(self.voices.get(name), dict)
+
 
 def _explain(path: Path, error: OSError | ValueError) -> list[str]:
     if isinstance(error, ValidationError):

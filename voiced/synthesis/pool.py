@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
 
 from voiced.backends.base import BackendSettings, TTSBackendBase
 from voiced.backends.registry import BackendRegistry
 from voiced.errors import BackendUnavailable, VoicedError
 from voiced.request import BackendState
-from voiced.speech import Segment
 from voiced.synthesis.lane import Engine, Lane
 
 log = logging.getLogger(__name__)
@@ -187,14 +185,9 @@ class BackendPool:
                 slot.measuring = asyncio.create_task(self._measure(slot), name=name)
 
     async def _measure(self, slot: _Slot) -> None:
-        """Speak to nobody, when there is nobody else to be spoken to."""
         try:
             if backend := slot.backend:
-                voice, options = backend.usual_voice(), backend.options_model()
-                words = Segment(0, _WORDS, 0, len(_WORDS), voice, None, 1.0, options, due=inf)
-                async with aclosing(backend.generate_speech_stream(words)) as chunks:
-                    async for _ in chunks:
-                        pass
+                await backend.warm_up(_WORDS)
         except VoicedError as error:
             log.warning("backend type %s was not measured: %s", slot.settings.type, error.message)
         finally:
@@ -220,6 +213,14 @@ class BackendPool:
             raise problem
         # Shielded: one client that goes away does not stop the loading for the others.
         return await asyncio.shield(self._opening(backend_id))
+
+    async def refresh(self, backend_id: str) -> None:
+        """Let a loaded backend look again which voices it has."""
+        if backend := self.loaded(backend_id):
+            try:
+                await backend.refresh()
+            except VoicedError as error:
+                log.warning("%s keeps the voices it knew: %s", backend_id, error.message)
 
     def _opening(self, backend_id: str) -> asyncio.Task[TTSBackendBase]:
         slot = self._slots[backend_id]

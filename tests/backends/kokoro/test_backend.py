@@ -24,7 +24,8 @@ from tiny_kokoro import (
     write_tiny_voices,
 )
 
-from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings, _growth
+from voiced.backends.inference import growth
+from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings
 from voiced.errors import BackendUnavailable, VoiceNotFound
 from voiced.request import BackendState, OpenAISpeechRequest, Plan
 from voiced.speech import AudioFormat, MarkKind, PcmChunk, Segment, Words
@@ -423,7 +424,7 @@ async def test_auto_speaks_at_once_and_loads_the_better_one() -> None:
 
 @pytest.mark.parametrize("factor", [0.01, 0.2, 0.3, 0.45, 0.6, 0.7])
 def test_segments_grow_and_each_is_made_while_the_one_before_is_heard(factor: float) -> None:
-    assert 1.0 < _growth(factor) < 1 / factor
+    assert 1.0 < growth(factor) < 1 / factor
 
 
 async def test_a_path_of_a_user_that_is_none_is_named() -> None:
@@ -436,7 +437,7 @@ async def test_a_path_of_a_user_that_is_none_is_named() -> None:
 
 
 def test_where_the_engine_is_too_slow_to_keep_up_segments_do_not_grow() -> None:
-    assert _growth(0.9) == 1.0
+    assert growth(0.9) == 1.0
 
 
 def test_onnxruntime_is_told_not_to_phone_home_before_it_is_imported() -> None:
@@ -449,7 +450,7 @@ def watch(name, *rest):
         print("imported")
     return whole(name, *rest)
 builtins.__import__ = watch
-from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings, _growth
+from voiced.backends.kokoro.backend import KokoroBackend, KokoroSettings
 KokoroBackend.import_packages(KokoroSettings(type="kokoro"))
 """
     clean = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +14,14 @@ from pydantic import Field
 
 from voiced.audio.loudness import even_out
 from voiced.backends.base import BackendSettings, Emit, SegmentSizes, TTSBackendBase
+from voiced.backends.espeak.phonemizer import Phonemizer
+from voiced.backends.inference import growth
 from voiced.backends.kokoro import onnx, torch
-from voiced.backends.kokoro.marks import mark_words
 from voiced.backends.kokoro.model import MOST_TOKENS, Inferred, KokoroModel
-from voiced.backends.kokoro.phonemes import Phonemizer
 from voiced.backends.kokoro.torch_files import CONFIG
 from voiced.backends.kokoro.voices import SAMPLE_RATE, VoicePack
+from voiced.backends.marks import mark_words
+from voiced.backends.paths import expanded, is_there
 from voiced.errors import BackendUnavailable
 from voiced.models.published import KOKORO
 from voiced.models.store import find
@@ -28,13 +29,8 @@ from voiced.reading.phonemes import without_phonemes
 from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
 
 _RUNTIMES = {"onnx": onnx, "torch": torch}
-_FIRST_WORDS = "Good morning."  # to nobody
 _SENTENCE_SIGNS = ".!?…。！？"
 _SENTENCE_TOKENS = 100  # of a sentence that is spoken in parts, as it usually is
-_GROWTH = ((0.24, 2.5), (0.3, 2.0), (0.4, 1.5), (0.7, 1.2), (0.85, 1.1))
-"""Up to which real-time factor a segment may be so many times as long as the longest before it:
-what is heard meanwhile must last, with two fifths to spare, or less on the slowest. Those too grow:
-a phoneme of a short segment costs a tenth more than one of a long one."""
 
 
 class KokoroSettings(BackendSettings):
@@ -93,26 +89,18 @@ class KokoroBackend(TTSBackendBase):
             self._voices = tuple(map(self._marked, self._pack.voices()))
             if not self._model.takes_any_speed:
                 self.speeds = (1.0, 1.0)
-            await self._warm_up()
+            await self.warm_up("Good morning.")
         except BaseException:
             await asyncio.to_thread(self._phonemizer.close)
             self._pack.close()
             raise
-        self._growth = _growth(self.lane.real_time_factor or 0)
+        self._growth = growth(self.lane.real_time_factor)
 
     def _load_model(self, path: Path) -> KokoroModel:
         threads = self.lane.threads
         if self.settings.runtime == "torch":
             return torch.TorchKokoro(path, device=self.settings.device, threads=threads)
         return onnx.OnnxKokoro(path, provider=self.settings.provider, threads=threads)
-
-    async def _warm_up(self) -> None:
-        """Speak to nobody: the first inference takes a little longer, and is measured."""
-        text, voice = _FIRST_WORDS, self.usual_voice()
-        # Whoever wants to be heard goes first.
-        words = Segment(0, text, 0, len(text), voice, None, 1.0, self.options_model(), due=inf)
-        async for _ in self.generate_speech_stream(words):
-            pass
 
     def voices(self) -> Sequence[Voice]:
         """Return the voices without their blends: any may be spoken as `af_bella(2)+af_sky`."""
@@ -191,13 +179,14 @@ def _files(settings: KokoroSettings) -> tuple[Path, Path]:
         BackendUnavailable: one is not there; the message says the cure.
     """
     kept = find(KOKORO)
+    kept_voices, kept_model = kept.paths if kept else (None, None)
     if settings.runtime == "torch":
         model_path = _torch_file(settings.model_path)
     else:
-        model_path = _file("model_path", settings.model_path, kept.model_path if kept else None)
+        model_path = _file("model_path", settings.model_path, kept_model)
     return (
         model_path,
-        _file("voices_path", settings.voices_path, kept.voices_path if kept else None),
+        _file("voices_path", settings.voices_path, kept_voices),
     )
 
 
@@ -207,9 +196,9 @@ def _torch_file(given: str) -> Path:
             'With runtime = "torch" Kokoro needs a model_path: a .pth file, with its '
             f"{CONFIG} beside it. What `voiced models pull kokoro` fetches is for onnx."
         )
-    path = _expanded("model_path", given)
+    path = expanded("model_path", given)
     for file in (path, path.with_name(CONFIG)):
-        if not _is_there(file):
+        if not is_there(file):
             raise BackendUnavailable(
                 f"There is no file {file.name!r} where model_path says; put it there, or correct "
                 "model_path."
@@ -218,35 +207,15 @@ def _torch_file(given: str) -> Path:
 
 
 def _file(key: str, given: str, kept: Path | None) -> Path:
-    path = _expanded(key, given) if given else kept
+    path = expanded(key, given) if given else kept
     if path is None:
         raise BackendUnavailable("Kokoro has no files here; run `voiced models pull kokoro`.")
-    if not _is_there(path):
+    if not is_there(path):
         raise BackendUnavailable(
             f"There is no file {path.name!r} where {key} says; correct it, or leave it out and run "
             "`voiced models pull kokoro`."
         )
     return path
-
-
-def _expanded(key: str, given: str) -> Path:
-    try:
-        return Path(given).expanduser()
-    except RuntimeError:
-        raise BackendUnavailable(
-            f"There is no such user as {key} names after its ~; correct it."
-        ) from None
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # in a folder that is not ours to look into
-        return False
-
-
-def _growth(factor: float) -> float:
-    return next((growth for most, growth in _GROWTH if factor <= most), 1.0)
 
 
 def _style_length(text: str, phonemes: str) -> int:

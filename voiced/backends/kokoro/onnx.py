@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from voiced.backends.espeak.files import EspeakFiles
+from voiced.backends.inference import InterruptibleSession, without_telemetry
 from voiced.backends.kokoro.model import Inferred
 from voiced.errors import BackendUnavailable
 from voiced.speech import Float32
@@ -19,12 +19,6 @@ from voiced.speech import Float32
 _INPUTS = ({"tokens", "style", "speed"}, {"input_ids", "style", "speed"})
 _CURE = "run `voiced models pull kokoro` or correct model_path"
 _NOT_INSTALLED = "kokoro-onnx is not installed; run `pip install 'voiced[kokoro]'`."
-_PACKAGES = {
-    "cuda": "onnxruntime-gpu",
-    "rocm": "onnxruntime-rocm",
-    "openvino": "onnxruntime-openvino",
-    "dml": "onnxruntime-directml",
-}
 
 
 def missing_package() -> str | None:
@@ -42,7 +36,7 @@ def import_packages() -> None:
     Raises:
         BackendUnavailable: they are not installed.
     """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # on by default since 1.29, and read at the import
+    without_telemetry()
     try:
         import kokoro_onnx  # noqa: F401, PLC0415  # only for Kokoro
     except ImportError:
@@ -62,7 +56,9 @@ class OnnxKokoro:
         from kokoro_onnx import Kokoro  # noqa: PLC0415
         from kokoro_onnx.config import EspeakConfig  # noqa: PLC0415
 
-        self._session = _Interruptible(_load(path, provider, threads))
+        self._session = InterruptibleSession(path, provider=provider, threads=threads, cure=_CURE)
+        if self._session.input_names() not in _INPUTS:
+            raise BackendUnavailable(f"{path.name!r} is a model, but not Kokoro; {_CURE}.")
         files = EspeakFiles.find(os.environ)
         espeak = EspeakConfig(lib_path=str(files.library), data_path=str(files.data))
         # It wants an archive of voices, which it is given a voice from with each call instead.
@@ -104,73 +100,3 @@ class OnnxKokoro:
     def close(self) -> None:
         """Let go of the session's memory."""
         del self._kokoro, self._session
-
-
-class _Interruptible:
-    """A session whose runs can be ended; to kokoro-onnx it is the session."""
-
-    def __init__(self, session: Any) -> None:
-        import onnxruntime  # noqa: PLC0415
-
-        self._new_options = onnxruntime.RunOptions
-        self._session = session
-        self._model_path = session._model_path  # noqa: SLF001  # what kokoro-onnx asks for
-        self.get_inputs = session.get_inputs
-        self.get_outputs = session.get_outputs
-        self.get_modelmeta = session.get_modelmeta
-        self.renew()
-
-    def renew(self) -> Callable[[], None]:
-        """Return what ends the runs from now on, up to the next `renew`."""
-        options = self._options = self._new_options()
-        options.log_severity_level = 4  # else each end is reported to standard error
-
-        def end() -> None:
-            options.terminate = True
-
-        return end
-
-    def run(self, names: list[str] | None, inputs: dict[str, Any]) -> list[Any]:
-        outputs: list[Any] = self._session.run(names, inputs, self._options)
-        return outputs
-
-
-def _load(path: Path, provider: str, threads: int) -> Any:
-    import onnxruntime  # noqa: PLC0415
-
-    onnxruntime.set_default_logger_severity(4)  # what goes wrong is raised, too
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A plan of the memory for each length of input: a quarter more of it, and no time gained.
-    options.enable_mem_pattern = False
-    # Threads that spin between two operators gain a few per cent and burn the others' time.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    name = _provider(provider, onnxruntime.get_available_providers())
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[name])
-    except Exception as error:  # of kinds that its module does not export
-        raise BackendUnavailable(
-            f"{path.name!r} does not load as a model ({type(error).__name__}); {_CURE}."
-        ) from error
-    if {i.name for i in session.get_inputs()} not in _INPUTS:
-        raise BackendUnavailable(f"{path.name!r} is a model, but not Kokoro; {_CURE}.")
-    if name not in session.get_providers():
-        raise BackendUnavailable(
-            f"The provider {provider!r} does not start on this machine; check its driver, or set "
-            'provider = "cpu".'
-        )
-    return session
-
-
-def _provider(wanted: str, available: list[str]) -> str:
-    """Return onnxruntime's name of a provider: `CUDAExecutionProvider` for `cuda`."""
-    known = {name.removesuffix("ExecutionProvider").lower(): name for name in available}
-    if found := known.get(wanted.lower().removesuffix("executionprovider")):
-        return found
-    package = _PACKAGES.get(wanted.lower())
-    cure = f"run `pip install {package}`, or " if package else ""
-    raise BackendUnavailable(
-        f"onnxruntime has no provider {wanted[:64]!r} here, it has {', '.join(sorted(known))}; "
-        f'{cure}set provider = "cpu".'
-    )

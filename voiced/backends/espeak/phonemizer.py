@@ -1,4 +1,4 @@
-"""Text to the phonemes that Kokoro was taught, which are espeak-ng's.
+"""Text to phonemes by espeak-ng, as Kokoro and Piper were taught them.
 
 Not by phonemizer: that copies the library for each language and never lets go of it, runs it within
 the daemon, which some texts end, and loses the text after "20.5".

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from voiced.backends.kokoro.phonemes import Phonemizer
+from voiced.backends.espeak.phonemizer import Phonemizer
 from voiced.errors import BackendUnavailable, LanguageNotSupported
 from voiced.reading.phonemes import without_phonemes
 

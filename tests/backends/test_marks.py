@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voiced.backends.kokoro.marks import mark_words
+from voiced.backends.marks import mark_words
 
 
 def said(text: str, phonemes: str) -> list[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""Piper: neural voices for small machines."""
