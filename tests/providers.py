@@ -11,7 +11,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,11 @@ import numpy as np
 from aiohttp import web
 
 from voiced.audio.writer import StreamingAudioWriter, wav_header
+from voiced.backends.alltalk import AllTalkBackend, AllTalkSettings
+from voiced.backends.base import BackendSettings, TTSBackendBase
+from voiced.backends.elevenlabs import ElevenLabsBackend, ElevenLabsSettings
+from voiced.backends.openai import OpenAIBackend, OpenAISettings
+from voiced.backends.remote.settings import RemoteSettings
 from voiced.speech import AudioFormat, Int16
 
 RATE = 24000
@@ -60,9 +65,9 @@ class Fake:
         self.troubles += troubles
 
 
-def tone(text: str) -> Int16:
+def tone(text: str, speed: float = 1.0) -> Int16:
     """What a fake says for a text: as long as that is."""
-    time = np.arange(round(len(text) * CHARACTER_S * RATE)) / RATE
+    time = np.arange(round(len(text) * CHARACTER_S / speed * RATE)) / RATE
     return (8000 * np.sin(2 * np.pi * 220 * time)).astype(np.int16)
 
 
@@ -202,7 +207,7 @@ async def fake_openai(*, voices: Any = None) -> AsyncIterator[Fake]:
             return _refuse(400, _openai_error("speed"))
         kind = body.get("response_format", "mp3")
         writer = StreamingAudioWriter(AudioFormat(kind), RATE)
-        encoded = [*writer.write(tone(body["input"])), *writer.close()]
+        encoded = [*writer.write(tone(body["input"], body.get("speed", 1.0))), *writer.close()]
         data = b"".join(part.data for part in encoded)
         return await _stream(fake, request, data, _OPENAI_TYPES[kind])
 
@@ -266,7 +271,7 @@ async def fake_elevenlabs(*, may_list: bool = True) -> AsyncIterator[Fake]:  # n
         ):
             if is_wrong:
                 return _refuse(status, _detail(code, "Refused."))
-        samples = tone(body["text"])
+        samples = tone(body["text"], body.get("voice_settings", {}).get("speed", 1.0))
         data = samples.tobytes()
         if form.startswith("mp3"):
             writer = StreamingAudioWriter(AudioFormat.MP3, RATE)
@@ -371,7 +376,7 @@ async def fake_alltalk(*, can_stream: bool = True) -> AsyncIterator[Fake]:
         voices = "alloy echo fable nova onyx shimmer".split()
         if _unknown(body, known) or body.get("voice") not in voices or "model" not in body:
             return web.Response(status=500, text="Internal Server Error")
-        data = wav_header(RATE) + tone(body["input"]).tobytes()
+        data = wav_header(RATE) + tone(body["input"], body.get("speed", 1.0)).tobytes()
         return await _stream(fake, request, data, "audio/wav")
 
     routes: dict[tuple[str, str], Handler] = {
@@ -383,3 +388,30 @@ async def fake_alltalk(*, can_stream: bool = True) -> AsyncIterator[Fake]:
     }
     async with _running(fake, routes):
         yield fake
+
+
+# ------------------------------------------------------------------------------- as our backends
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A provider's fake, and the backend that speaks with it."""
+
+    fake: Callable[..., AbstractAsyncContextManager[Fake]]
+    backend: type[TTSBackendBase]
+    settings: Callable[..., BackendSettings]
+
+
+def _settings_of(kind: type[RemoteSettings]) -> Callable[..., BackendSettings]:
+    def make(fake: Fake, **keys: Any) -> BackendSettings:
+        given = {"api_key": KEY, "first_audio_timeout_s": 2, "stall_timeout_s": 0.1, **keys}
+        return kind(type="cloud", base_url=fake.url, **given)
+
+    return make
+
+
+KINDS = {
+    "openai": Kind(fake_openai, OpenAIBackend, _settings_of(OpenAISettings)),
+    "elevenlabs": Kind(fake_elevenlabs, ElevenLabsBackend, _settings_of(ElevenLabsSettings)),
+    "alltalk": Kind(fake_alltalk, AllTalkBackend, _settings_of(AllTalkSettings)),
+}

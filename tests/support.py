@@ -170,6 +170,7 @@ async def running_parts(
     limits: SessionLimits | None = None,
     max_sessions: int = 256,
     defaults: SpeechDefaults | None = None,
+    settings: Mapping[str, BackendSettings] | None = None,
     read_s: float = 30,
     is_catalogue_public: bool = True,
 ) -> AsyncIterator[Parts]:
@@ -182,8 +183,10 @@ async def running_parts(
         reports.append(report)
         metrics.observe(report)
 
-    async with running_manager(types, defaults=defaults, on_report=on_report) as manager:
-        for backend_id in types or ("espeak",):
+    async with running_manager(
+        types, defaults=defaults, settings=settings, on_report=on_report
+    ) as manager:
+        for backend_id in settings or types or ("espeak",):
             try:
                 await manager.get_backend(backend_id)
             except BackendUnavailable:

@@ -85,7 +85,7 @@ class AllTalkBackend(RemoteBackend):
         return [name for name in names if isinstance(name, str) and name != "No Voices Found"]
 
     def voices(self) -> Sequence[Voice]:
-        """Return its voices, as they were when it was loaded."""
+        """Return its voices, as it had them lately."""
         return self._voices
 
     def find_voice(self, name: str) -> Voice | None:

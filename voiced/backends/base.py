@@ -139,7 +139,7 @@ class TTSBackendBase(ABC):
     """How good it sounds: `auto` means the highest of the local ones that can be used."""
     default_voice: ClassVar[str] = ""
     """Native name; empty: the first one."""
-    learns_voices: ClassVar[bool] = False
+    learns_voices: bool = False
     """Others may come while it runs, which `refresh` looks for."""
     speeds: tuple[float, float] = (1.0, 1.0)
     """What the engine itself can do; beyond, its audio is stretched."""

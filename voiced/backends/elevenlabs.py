@@ -132,7 +132,7 @@ class ElevenLabsBackend(RemoteBackend):
         return Voice(str(entry["voice_id"]), name, tuple(tags), OPENAI_RATE, MarkKind.WORD)
 
     def voices(self) -> Sequence[Voice]:
-        """Return the voices of the account, as they were when it was loaded."""
+        """Return the voices of the account, as it had them lately."""
         return self._voices
 
     def find_voice(self, name: str) -> Voice | None:

@@ -60,6 +60,7 @@ class OpenAIBackend(RemoteBackend):
 
     async def prepare(self) -> None:
         """Find out which voices there are; of OpenAI that is known, other servers are asked."""
+        self.learns_voices = not self.settings.is_openai
         self.speeds = (0.25, 4.0) if self.settings.takes_speed else (1.0, 1.0)
         names = self.settings.voices
         if not names and self.settings.is_openai:

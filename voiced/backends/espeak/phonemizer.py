@@ -11,9 +11,10 @@ import re
 from functools import lru_cache
 
 from voiced.backends.espeak.files import EspeakFiles
-from voiced.backends.espeak.process import EspeakProcess, speakable
+from voiced.backends.espeak.process import EspeakProcess
 from voiced.errors import LanguageNotSupported
 from voiced.reading.phonemes import GIVEN
+from voiced.reading.speakable import speakable
 
 _KEPT = 1024  # texts, of a few hundred bytes each
 _MARKS = re.compile(

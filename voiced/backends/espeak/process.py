@@ -16,6 +16,7 @@ import voiced
 from voiced.backends.espeak.files import EspeakFiles
 from voiced.backends.espeak.messages import Channel, Reply, read_audio
 from voiced.errors import BackendError, BackendUnavailable
+from voiced.reading.speakable import speakable
 
 _NORMAL_WORDS_PER_MINUTE = 175
 _ROOT = Path(voiced.__file__).parent.parent
@@ -184,18 +185,3 @@ class EspeakProcess:
         if self._process is not None:
             self._process.kill()
         self.close()
-
-
-def speakable(text: str) -> str:
-    """Blank what is no text: controls (0x01 begins a command), NUL, halves of surrogates.
-
-    And spaces without a width, which espeak-ng does not know.
-    """
-    return "".join(map(_speakable, text))
-
-
-def _speakable(character: str) -> str:
-    code = ord(character)
-    is_control = (code < 0x20 and character not in "\t\n\r") or 0x7F <= code < 0xA0
-    is_nothing = 0xD800 <= code < 0xE000 or character in "\u200b\u2060\ufeff"
-    return " " if is_control or is_nothing else character

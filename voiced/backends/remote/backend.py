@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
+from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,8 +20,10 @@ from voiced.backends.remote.provider import Call, Provider
 from voiced.backends.remote.settings import RemoteSettings, find_key
 from voiced.errors import BackendError, BackendUnavailable
 from voiced.reading.phonemes import count_phonemes
+from voiced.reading.speakable import speakable
 from voiced.speech import OPENAI_RATE, PcmChunk, Segment
 
+_ASK_AFTER_S = 30  # which voices there are
 _SILENCE = 0.0018  # -55 dBFS, as what is trimmed
 _LONGEST_S = 30.0  # of audio, for any text,
 _SLOWEST = 2  # and beside it, phonemes a second
@@ -34,6 +39,7 @@ class RemoteBackend(TTSBackendBase):
     settings: RemoteSettings
     is_local = False
     first_segment: ClassVar[FirstSegment | None] = "sentence"
+    learns_voices = True
     largest: int = 4000
     """Characters that the provider takes in a request."""
 
@@ -69,14 +75,22 @@ class RemoteBackend(TTSBackendBase):
             explain=self.explain,
         )
         await self.provider.open()
+        self._ask_again_at = -inf  # event loop time
         try:
-            await self.prepare()
+            await self.refresh()
         except BaseException:
             await self.provider.close()
             raise
 
+    async def refresh(self) -> None:
+        """Ask the provider again which voices there are, unless it was asked a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._ask_again_at:
+            self._ask_again_at = now + _ASK_AFTER_S
+            await self.prepare()
+
     async def prepare(self) -> None:
-        """Find out what has to be known of the provider before it can speak.
+        """Find out what has to be known of the provider before it can speak, and again later.
 
         Raises:
             VoicedError: it cannot speak.
@@ -110,6 +124,9 @@ class RemoteBackend(TTSBackendBase):
 
     async def generate_speech_stream(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
         """Yield chunks as the provider sends them. Closing it ends the request."""
+        segment = replace(segment, text=speakable(segment.text))
+        if not segment.text.strip():
+            return
         heard = _Heard(segment, self.settings.host)
         try:
             async with aclosing(self.chunks(segment)) as chunks:
