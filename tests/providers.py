@@ -58,6 +58,10 @@ class Fake:
     open: int = 0
     most_open: int = 0
     first_byte_at: float = 0.0
+    is_gone: bool = False  # answers 503 to everything
+    newcomers: list[tuple[str, str, str]] = field(default_factory=list)
+    """Voices of ElevenLabs that came later: id, name, language."""
+
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def will(self, *troubles: Trouble) -> None:
@@ -137,6 +141,8 @@ async def _running(fake: Fake, routes: Mapping[tuple[str, str], Handler]) -> Asy
     @web.middleware
     async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
         fake.headers.append(dict(request.headers))
+        if fake.is_gone:
+            return _refuse(503, {})
         fake.open += 1
         fake.most_open = max(fake.most_open, fake.open)
         try:
@@ -253,7 +259,7 @@ async def fake_elevenlabs(*, may_list: bool = True) -> AsyncIterator[Fake]:  # n
         ):
             return _refuse(422, {"detail": [{"type": "extra", "loc": ["query", unknown[0]]}]})
         if request.query.get("next_page_token") == "2":
-            return web.json_response(_page((BERT, "Bert", "de")))
+            return web.json_response(_page((BERT, "Bert", "de"), *fake.newcomers))
         return web.json_response(_page((ANNA, "Anna", "en"), token="2"))
 
     async def speech(request: web.Request) -> web.StreamResponse:
@@ -264,8 +270,9 @@ async def fake_elevenlabs(*, may_list: bool = True) -> AsyncIterator[Fake]:  # n
             return refused
         fake.asked.append((request.path, body | dict(request.query)))
         form = request.query.get("output_format", "mp3_44100_128")
+        known = {ANNA, BERT, LIBRARY, *(voice for voice, *_ in fake.newcomers)}
         for is_wrong, status, code in (
-            (request.match_info["voice"] not in (ANNA, BERT, LIBRARY), 404, "voice_not_found"),
+            (request.match_info["voice"] not in known, 404, "voice_not_found"),
             (form not in ("pcm_24000", "mp3_44100_128"), 403, "invalid_output_format"),
             (len(body["text"]) > 10000, 400, "text_too_long"),
         ):

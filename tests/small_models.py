@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 from voiced.cli.models import add_arguments, run
 from voiced.errors import VoicedError
@@ -85,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         mirror, wanted = self.mirror, self.headers.get("Range", "")
         mirror.asked.append((self.path, wanted))
         answer = mirror.script.pop(0) if mirror.script else mirror.always
-        body = CONTENTS.get(self.path[1:]) if answer.body is None else answer.body
+        body = CONTENTS.get(unquote(self.path[1:])) if answer.body is None else answer.body
         status = answer.status or (200 if body is not None else 404)
         body, total = body or b"", len(body or b"")
         start = 0

@@ -215,7 +215,7 @@ async def _lines(parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
             if line.strip():
                 yield line
         if len(held) > _LONGEST_LINE_BYTES:
-            raise BackendError("ElevenLabs sends a line without an end.")
+            raise Fault(BackendError("ElevenLabs sends a line without an end."))
     if held.strip():
         yield held
 
@@ -233,7 +233,7 @@ class _Timed:
         """Return the audio of a line, and the words that begin in it.
 
         Raises:
-            BackendError: it is no such line.
+            Fault: it is no such line.
         """
         try:
             told = json.loads(line)
@@ -243,7 +243,8 @@ class _Timed:
             starts = alignment.get("character_start_times_seconds") or []
             return audio, tuple(self._marks(characters, starts))
         except (ValueError, AttributeError, TypeError, binascii.Error):
-            raise BackendError("ElevenLabs sends times in a shape that is not known.") from None
+            message = "ElevenLabs sends times in a shape that is not known."
+            raise Fault(BackendError(message)) from None
 
     def _marks(self, characters: list[str], starts: list[float]) -> list[WordMark]:
         marks = []

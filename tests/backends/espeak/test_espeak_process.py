@@ -225,6 +225,17 @@ def test_a_worker_that_was_killed_is_started_again(process: EspeakProcess) -> No
     assert np.array_equal(first, again)
 
 
+def test_the_worker_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    made = EspeakProcess(EspeakFiles.find({}))
+    made.list_voices()
+    assert made._process is not None
+    environ = Path(f"/proc/{made._process.pid}/environ").read_bytes()
+    made.close()
+    assert b"PYTHONPATH" in environ
+    assert b"sk-secret" not in environ
+
+
 def test_a_voice_that_is_no_file_is_named(process: EspeakProcess) -> None:
     with pytest.raises(BackendError, match="no/such"):
         spoken(process, "one", "no/such")

@@ -302,6 +302,30 @@ async def test_elevenlabs_voices_by_name_and_by_id() -> None:
         assert start_of(events).voice in (ANNA, BERT)
 
 
+async def test_a_voice_that_is_new_in_the_account_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("voiced.backends.remote.backend._ASK_AFTER_S", 0)
+    new = "NewNewNewNewNewNewNew"[:20]
+    async with cloud(KINDS["elevenlabs"]) as (fake, manager):
+        assert len(await manager.voices(model="cloud")) == 2
+        fake.newcomers.append((new, "Cleo", "fr"))
+        await say(manager, voice="Cleo")
+        assert new in fake.asked[-1][0]
+        assert len(await manager.voices(model="cloud")) == 3
+
+
+async def test_voices_stay_known_while_the_provider_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("voiced.backends.remote.backend._ASK_AFTER_S", 0)
+    async with cloud(KINDS["alltalk"]) as (fake, manager):
+        await manager.get_backend("cloud")
+        fake.is_gone = True
+        assert len(await manager.voices(model="cloud")) == 2
+        assert "cloud keeps the voices it knew" in caplog.text
+
+
 async def test_elevenlabs_options_are_passed_on_and_checked() -> None:
     async with cloud(KINDS["elevenlabs"], model_id="eleven_flash_v2_5") as (fake, manager):
         options = {"stability": 0.2, "use_speaker_boost": False, "seed": 7}

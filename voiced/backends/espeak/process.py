@@ -20,6 +20,7 @@ from voiced.reading.speakable import speakable
 
 _NORMAL_WORDS_PER_MINUTE = 175
 _ROOT = Path(voiced.__file__).parent.parent
+_NEEDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")  # of the environment
 _SILENT_S = 20  # without a message; espeak makes a minute of speech in 50 ms
 
 
@@ -166,7 +167,7 @@ class EspeakProcess:
                 command,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": str(_ROOT)},
+                env={"PYTHONPATH": str(_ROOT)} | _environment(),
             )
             self._channel = channel = Channel(ours.detach())
         try:
@@ -185,3 +186,8 @@ class EspeakProcess:
         if self._process is not None:
             self._process.kill()
         self.close()
+
+
+def _environment() -> dict[str, str]:
+    """Return what Python needs to run; the keys of providers are not for espeak's eyes."""
+    return {name: os.environ[name] for name in _NEEDED if name in os.environ}

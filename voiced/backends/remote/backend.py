@@ -18,7 +18,7 @@ from voiced.backends.base import FirstSegment, SegmentSizes, TTSBackendBase
 from voiced.backends.remote.fault import Fault
 from voiced.backends.remote.provider import Call, Provider
 from voiced.backends.remote.settings import RemoteSettings, find_key
-from voiced.errors import BackendError, BackendUnavailable
+from voiced.errors import BackendError, BackendUnavailable, VoicedError
 from voiced.reading.phonemes import count_phonemes
 from voiced.reading.speakable import speakable
 from voiced.speech import OPENAI_RATE, PcmChunk, Segment
@@ -134,13 +134,25 @@ class RemoteBackend(TTSBackendBase):
                     heard.note(chunk)
                     if chunk.samples.size:
                         yield chunk
+            heard.check()
         except UndecodableError as error:
             message = f"The audio of {self.settings.host} cannot be decoded: {error}."
-            raise BackendError(message) from None
-        heard.check()
+            raise self._failed(Fault(BackendError(message))) from None
+        except Fault as fault:
+            raise self._failed(fault) from None
+        self.provider.succeed()
+
+    def _failed(self, fault: Fault) -> VoicedError:
+        self.provider.note(fault)
+        return fault.error
 
     async def chunks(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
-        """Ask for a segment, and decode it."""
+        """Ask for a segment, and decode it.
+
+        Raises:
+            Fault, UndecodableError: what comes is not what was asked for.
+            VoicedError: the provider failed.
+        """
         decoder = self.decoder(segment)
         async with aclosing(self.provider.audio(self.call(segment), segment)) as parts:
             async for part in parts:
@@ -173,11 +185,11 @@ class _Heard:
         """Take a chunk.
 
         Raises:
-            BackendError: it is more than the text can have.
+            Fault: it is more than the text can have.
         """
         self._samples += chunk.samples.size
         if self._samples > self._longest_s * self._rate:
-            raise BackendError(f"{self._host} sends more audio than the text can have.")
+            raise Fault(BackendError(f"{self._host} sends more audio than the text can have."))
         if not self._is_audible and chunk.samples.size:
             self._is_audible = bool(np.abs(chunk.samples).max() > _SILENCE)
 
@@ -185,8 +197,8 @@ class _Heard:
         """Look at all of it.
 
         Raises:
-            BackendError: there was nothing to be heard.
+            Fault: there was nothing to be heard.
         """
         if not self._is_audible:
             what = "nothing but silence" if self._samples else "no audio"
-            raise BackendError(f"{self._host} sent {what}.")
+            raise Fault(BackendError(f"{self._host} sent {what}."))

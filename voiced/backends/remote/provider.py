@@ -70,6 +70,10 @@ class Provider:
         """Why it is not asked now, in a sentence; None where it may be."""
         return self._circuit.trouble()
 
+    def succeed(self) -> None:
+        """Take that an answer was good, to its end."""
+        self._circuit.succeed()
+
     async def open(self) -> None:
         """Have a session, without asking anything yet."""
         self._session = aiohttp.ClientSession(
@@ -112,12 +116,11 @@ class Provider:
                         self._note_wait(loop.time() - began)
                     raise
                 except Fault as fault:
-                    self._note(fault)
+                    self.note(fault)
                     wait_s = _wait_s(fault, self._settings.retries - tries_left)
                     if has_begun or not tries_left or wait_s is None:
                         raise fault.error from None
                 else:
-                    self._circuit.succeed()
                     return
                 await asyncio.sleep(wait_s)
 
@@ -210,7 +213,8 @@ class Provider:
         if limit_s and waited_s >= 0.9 * limit_s:  # which began with the wait for a slot
             self._circuit.fail(f"{self._settings.host} gives no audio in time.")
 
-    def _note(self, fault: Fault) -> None:
+    def note(self, fault: Fault) -> None:
+        """Take what went wrong, for whoever asks next."""
         if not fault.is_ours:
             self._circuit.fail(fault.error.message, at_once_for_s=fault.closed_for_s)
 
