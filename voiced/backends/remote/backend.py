@@ -24,6 +24,7 @@ from voiced.reading.speakable import speakable
 from voiced.speech import OPENAI_RATE, PcmChunk, Segment
 
 _ASK_AFTER_S = 30  # which voices there are
+_AT_ONCE_BYTES = 2048  # decoded in a step of the event loop, some milliseconds
 _SILENCE = 0.0018  # -55 dBFS, as what is trimmed
 _LONGEST_S = 30.0  # of audio, for any text,
 _SLOWEST = 2  # and beside it, phonemes a second
@@ -156,7 +157,10 @@ class RemoteBackend(TTSBackendBase):
         decoder = self.decoder(segment)
         async with aclosing(self.provider.audio(self.call(segment), segment)) as parts:
             async for part in parts:
-                yield PcmChunk(decoder.push(part))
+                for at in range(0, len(part), _AT_ONCE_BYTES):
+                    if at:
+                        await asyncio.sleep(0)  # others, and what was decoded, go first
+                    yield PcmChunk(decoder.push(part[at : at + _AT_ONCE_BYTES]))
         yield PcmChunk(decoder.flush())
 
     def decoder(self, segment: Segment) -> StreamingAudioDecoder:
