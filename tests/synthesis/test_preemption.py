@@ -27,50 +27,61 @@ AUDIO_S = 0.1  # that a character sounds
 FACTOR = 0.2  # work for a second of audio
 
 
-class VirtualThread:
-    """Runs one function after the other; what `compute` asks for passes on the loop's clock."""
+@dataclass
+class Work:
+    """A function that was given to the workers."""
+
+    future: asyncio.Future[Any]
+    timer: asyncio.TimerHandle | None = None
+
+
+class VirtualWorkers:
+    """Run what they are given at once; what `compute` asks for passes on the loop's clock."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
-        self._running: asyncio.Future[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self.most_at_work = 0
+        self.error: Exception | None = None  # of the next one that is interrupted
+        self._at_work: list[Work] = []
 
-    def submit(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((lambda: function(*args), future))
-        self._next()
-        return future
+    def submit(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        work = Work(asyncio.get_running_loop().create_future())
+        self._at_work.append(work)
+        self.most_at_work = max(self.most_at_work, len(self._at_work))
+        result, error = None, None
+        try:
+            result = function()
+        except ArithmeticError as raised:
+            error = raised
+        if work.timer is None:
+            self._end(work, result, error)
+        return work.future
 
     async def close(self) -> None: ...
 
-    def _next(self) -> None:
-        if self._running is None and self._waiting:
-            work, self._running = self._waiting.pop(0)
-            work()
-            if self._timer is None:
-                self._end()
-
-    def compute(self, seconds: float, emit: Emit, chunk: PcmChunk) -> None:
+    def compute(self, seconds: float, emit: Emit, chunk: PcmChunk, *, may_overlap: bool) -> None:
         """Be busy, then give a chunk; unless interrupted."""
         loop = asyncio.get_running_loop()
+        work = self._at_work[-1]
 
         def give() -> None:
             emit(chunk)
-            self._end()
+            self._end(work)
 
         def interrupt() -> None:
-            assert self._timer is not None
-            self._timer.cancel()
-            self._timer = loop.call_later(ABORT_S, self._end)
+            assert work.timer is not None
+            work.timer.cancel()
+            error, self.error = self.error, None
+            work.timer = loop.call_later(ABORT_S, self._end, work, None, error)
 
-        self._timer = loop.call_later(seconds, give)
-        emit.interrupt_by(interrupt)
+        work.timer = loop.call_later(seconds, give)
+        emit.interrupt_by(interrupt, may_overlap=may_overlap)
 
-    def _end(self) -> None:
-        future, self._running, self._timer = self._running, None, None
-        if future is not None and not future.done():
-            future.set_result(None)
-        self._next()
+    def _end(self, work: Work, result: object = None, error: Exception | None = None) -> None:
+        self._at_work.remove(work)
+        if error:
+            work.future.set_exception(error)
+        elif not work.future.done():
+            work.future.set_result(result)
 
 
 @dataclass
@@ -86,19 +97,21 @@ class Heard:
 class Home:
     """A lane with one engine, and what it did: (name, when it began, when it was given)."""
 
-    thread: VirtualThread = field(default_factory=VirtualThread)
+    workers: VirtualWorkers = field(default_factory=VirtualWorkers)
     begun: list[tuple[str, float]] = field(default_factory=list)
     factor: float = FACTOR
+    may_overlap: bool = False  # what is interrupted need not be waited for
 
     def __post_init__(self) -> None:
-        self.lane = Lane(thread=self.thread)
+        self.lane = Lane(workers=self.workers)
         self.engine: Engine = self.lane.engine()
 
     def synthesize(self, segment: Segment, emit: Emit) -> None:
         self.begun.append((segment.options.name, asyncio.get_running_loop().time()))
         audio_s = len(segment.text) * AUDIO_S
         chunk = PcmChunk(np.zeros(round(audio_s * RATE), np.float32))
-        self.thread.compute(audio_s * self.factor, emit, chunk)
+        seconds = audio_s * self.factor
+        self.workers.compute(seconds, emit, chunk, may_overlap=self.may_overlap)
 
     async def measured(self) -> Home:
         """Let the lane know the engine's pace."""
@@ -136,9 +149,11 @@ class Named:
     name: str
 
 
-def on_virtual_time(main: Callable[[Home], Coroutine[Any, Any, None]]) -> None:
+def on_virtual_time(
+    main: Callable[[Home], Coroutine[Any, Any, None]], *, may_overlap: bool = False
+) -> None:
     async def measured() -> None:
-        await main(await Home().measured())
+        await main(await Home(may_overlap=may_overlap).measured())
 
     run(measured())
 
@@ -285,18 +300,62 @@ def test_a_cancel_frees_the_lane_at_once() -> None:
     on_virtual_time(main)
 
 
+def test_the_lane_need_not_wait_for_what_is_interrupted() -> None:
+    async def main(home: Home) -> None:
+        now = asyncio.get_running_loop().time()
+        story = home.start("story", 100, due=now)
+        waiting = home.start("waiting", 20, due=now + 1)
+        await asyncio.sleep(0.5)
+        story.cancel()
+        heard = await waiting
+        assert heard.first_at - now == pytest.approx(0.5 + 0.4)
+        assert home.workers.most_at_work == 2
+        await asyncio.gather(story, return_exceptions=True)
+
+    on_virtual_time(main, may_overlap=True)
+
+
+def test_no_more_than_one_is_not_waited_for() -> None:
+    async def main(home: Home) -> None:
+        now = asyncio.get_running_loop().time()
+        stories = [home.start(f"story {n}", 100, due=now + n) for n in range(5)]
+        await asyncio.sleep(0.5)
+        for story in stories:
+            story.cancel()
+            await asyncio.sleep(0)
+        heard = await home.speak("reply", 20)
+        assert heard.first_at - now == pytest.approx(0.5 + ABORT_S + 0.4)
+        assert home.workers.most_at_work == 2
+        await asyncio.gather(*stories, return_exceptions=True)
+
+    on_virtual_time(main, may_overlap=True)
+
+
+@pytest.mark.parametrize("may_overlap", [False, True])
+def test_a_call_runs_between_segments(*, may_overlap: bool) -> None:
+    async def main(home: Home) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        story = home.start("story", 20, due=now)
+        later = home.start("later", 20, due=now + 1)
+        await asyncio.sleep(0.1)
+        assert await home.lane.call(loop.time) == pytest.approx(now + 0.4)
+        call = asyncio.create_task(home.lane.call(loop.time))
+        await asyncio.sleep(0)
+        call.cancel()  # before its turn
+        with pytest.raises(ZeroDivisionError):
+            await home.lane.call(lambda: 1 // 0)
+        assert (await later).first_at - now == pytest.approx(0.8)
+        await story
+        assert home.workers.most_at_work == 1
+
+    on_virtual_time(main, may_overlap=may_overlap)
+
+
 def test_an_engine_may_fail_when_it_is_interrupted() -> None:
     async def main(home: Home) -> None:
         now = asyncio.get_running_loop().time()
-        whole = home.thread._end
-
-        def failing() -> None:
-            future = home.thread._running
-            if future is not None and len(home.begun) == 1:
-                future.set_exception(RuntimeError("interrupted"))
-            whole()
-
-        home.thread._end = failing  # type: ignore[method-assign]
+        home.workers.error = RuntimeError("interrupted")
         story = home.start("story", 100, due=now + 100)
         await asyncio.sleep(0.5)
         await home.start("reply", 20, due=now + 0.5)
@@ -361,7 +420,8 @@ Order = tuple[float, int, float, bool, bool]  # after s, characters, in hand s, 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(
+    may_overlap=st.booleans(),
+    orders=st.lists(
         st.tuples(
             st.floats(0, 3),
             st.integers(1, 120),
@@ -371,10 +431,10 @@ Order = tuple[float, int, float, bool, bool]  # after s, characters, in hand s, 
         ),
         min_size=1,
         max_size=20,
-    )
+    ),
 )
 def test_no_segment_is_lost_and_what_was_stopped_is_done_once_more(
-    orders: list[Order],
+    orders: list[Order], *, may_overlap: bool
 ) -> None:
     async def main(home: Home) -> None:
         loop = asyncio.get_running_loop()
@@ -399,5 +459,6 @@ def test_no_segment_is_lost_and_what_was_stopped_is_done_once_more(
         assert home.lane.queued == 0
         stops = len(home.names()) - len(set(home.names()))
         assert stops < len(orders)  # one for each that came, at most
+        assert home.workers.most_at_work <= 1 + may_overlap
 
-    on_virtual_time(main)
+    on_virtual_time(main, may_overlap=may_overlap)

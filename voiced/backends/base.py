@@ -2,7 +2,7 @@
 
 Everything else is written once, above: encoding, trimming, stretching, resampling, scheduling,
 cancelling, fallback. A remote backend is plain asyncio. A local one does its work in a function
-that blocks and gives it to its lane, which runs it on a thread of its own:
+that blocks and gives it to its lane, which runs it on a thread:
 
     def generate_speech_stream(self, segment):
         return self.lane.stream(segment, self._synthesize)
@@ -29,6 +29,19 @@ FirstSegment = Literal["eager", "clause", "sentence"]
 """How much text the first sound waits for."""
 
 
+class InterruptBy(Protocol):
+    """Takes what ends a computation that takes more than some milliseconds."""
+
+    def __call__(self, interrupt: Callable[[], None], /, *, may_overlap: bool = False) -> None:
+        """Name the function that ends what is computed from now on, up to the next call of this.
+
+        It is called on another thread, maybe after the computation has ended; one that was
+        interrupted may raise. `may_overlap`: the next segment may begin, on a thread of its own,
+        while this one ends.
+        """
+        ...
+
+
 class Emit(Protocol):
     """Takes what an engine makes, and tells it when to end."""
 
@@ -36,17 +49,14 @@ class Emit(Protocol):
         """Hand a chunk over; False asks the engine to end, now."""
         ...
 
-    def interrupt_by(self, interrupt: Callable[[], None]) -> None:
-        """Name what ends a computation that takes long; it is called on another thread.
-
-        For an engine that computes for more than some milliseconds between two chunks. It may
-        raise when it was interrupted, and may be told so after it has ended.
-        """
+    @property
+    def interrupt_by(self) -> InterruptBy:
+        """What an engine tells how it is ended, if it computes for long between two chunks."""
         ...
 
 
 Synthesize = Callable[[Segment, Emit], None]
-"""Speaks a segment on the lane's thread: blocks, and calls `Emit` as samples are made.
+"""Speaks a segment on a thread of the lane: blocks, and calls `Emit` as samples are made.
 
 A segment may be run again from its start (after a full buffer, or when a more urgent one went
 first): it must give the same samples, or all of them in one chunk.
@@ -54,7 +64,7 @@ first): it must give the same samples, or all of them in one chunk.
 
 
 class EngineLane(Protocol):
-    """The lane as a local backend sees it: the one thread that its engine runs on."""
+    """The lane as a local backend sees it: its engine runs on it, one thing after the other."""
 
     threads: int
     """With how many threads an engine should compute."""
@@ -72,7 +82,7 @@ class EngineLane(Protocol):
         ...
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Run a function on the same thread, between segments: to load, to close."""
+        """Run a function that blocks between segments: to load, to close."""
         ...
 
 

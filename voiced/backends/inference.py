@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ def without_telemetry() -> None:
 
 
 class InterruptibleSession:
-    """A session of onnxruntime whose runs can be ended; to others it is the session."""
+    """A session of onnxruntime whose runs can be ended; to others it is the session.
+
+    A thread may begin a run while that of another one, which was told to end, does so.
+    """
 
     def __init__(self, path: Path, *, provider: str, threads: int, cure: str) -> None:
         """Load a model, which takes a second or two and does not hold the interpreter.
@@ -51,16 +55,16 @@ class InterruptibleSession:
         import onnxruntime  # noqa: PLC0415  # only for neural engines
 
         self._new_options = onnxruntime.RunOptions
+        self._own = threading.local()
         self._session = session = _load(path, provider, threads, cure)
         self._model_path = session._model_path  # noqa: SLF001  # what kokoro-onnx asks for
         self.get_inputs = session.get_inputs
         self.get_outputs = session.get_outputs
         self.get_modelmeta = session.get_modelmeta
-        self.renew()
 
     def renew(self) -> Callable[[], None]:
-        """Return what ends the runs from now on, up to the next `renew`."""
-        options = self._options = self._new_options()
+        """Return what ends this thread's runs from now on, up to its next `renew`."""
+        options = self._own.options = self._new_options()
         options.log_severity_level = 4  # else each end is reported to standard error
 
         def end() -> None:
@@ -70,7 +74,7 @@ class InterruptibleSession:
 
     def run(self, names: list[str] | None, inputs: dict[str, Any]) -> list[Any]:
         """Compute; raises when it is ended."""
-        outputs: list[Any] = self._session.run(names, inputs, self._options)
+        outputs: list[Any] = self._session.run(names, inputs, self._own.options)
         return outputs
 
     def input_names(self) -> set[str]:

@@ -1,9 +1,12 @@
 """A lane: one compute resource, whose turn it is on it, and what stops the one that runs.
 
-All local engines share the machine's lane, and one thread: they use every core they find, so two
-at once would only delay the more urgent one. The lane picks by priority, then by when the
-segment's first sample should be heard, then by who came first. It decides on the event loop and
-only the engine runs on the thread; nothing sleeps or polls.
+All local engines share the machine's lane: they use every core they find, so two at once would only
+delay the more urgent one. The lane picks by priority, then by when the segment's first sample
+should be heard, then by who came first. It decides on the event loop and only engines run on its
+threads; nothing sleeps or polls.
+
+An inference that was told to end may still compute for some tens of milliseconds. Where the engine
+allows it, the next one begins meanwhile.
 
 A segment that computes for seconds is stopped for a more urgent one, if its own listener has
 enough in hand until it has been run again. So none starves: a listener's stock runs low, and then
@@ -14,8 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
@@ -32,27 +38,30 @@ _SPARE_S = 0.5  # that a listener must have in hand beyond what we expect
 _Turn = tuple[int, float, int]  # priority, due, order of coming
 
 
-class Thread(Protocol):
-    """Where engines run, one function after the other."""
+class Workers(Protocol):
+    """Where engines run: one function, and maybe one beside it that ends."""
 
-    def submit(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """Run a function when those before it have ended."""
+    def submit(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        """Run a function."""
         ...
 
     async def close(self) -> None:
-        """Wait for the one that runs, and end."""
+        """Wait for what runs, and end."""
         ...
 
 
 class Lane:
-    """Runs one segment at a time on one thread. All methods are for the event loop."""
+    """Runs one segment at a time. All methods are for the event loop."""
 
-    def __init__(self, *, threads: int = 1, thread: Thread | None = None) -> None:
+    def __init__(self, *, threads: int = 1, workers: Workers | None = None) -> None:
         """Let the engine that runs compute with so many threads."""
         self.threads = threads
-        self._thread = thread or _OwnThread()
+        self._workers = workers or _OwnWorkers()
         self._waiting: list[tuple[_Turn, Run]] = []
-        self._running: Run | None = None
+        self._calls: deque[_Call] = deque()  # that wait; they go before segments
+        self._at_work: asyncio.Future[Any] | None = None
+        self._running: Run | None = None  # what is at work, if it is a segment
+        self._leaving: Run | None = None  # what was told to end, and is not waited for
         self._order = count()
 
     @property
@@ -65,8 +74,12 @@ class Lane:
         return Engine(self)
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Run a blocking function on the lane's thread, between segments."""
-        return await self._thread.submit(function, *args)
+        """Run a blocking function between segments."""
+        call = _Call(partial(function, *args), asyncio.get_running_loop().create_future())
+        self._calls.append(call)
+        self._start_next()
+        result: T = await call.result
+        return result
 
     def submit(self, run: Run) -> None:
         """Work a run when its turn comes."""
@@ -76,15 +89,27 @@ class Lane:
             self._weigh(self._running)
         self._start_next()
 
+    def stop(self, run: Run, *, to_go_on: bool = False) -> None:
+        """Stop a run, whether it runs, waits or has ended; `to_go_on`: it is run again later."""
+        if to_go_on:
+            run.preempt()
+        else:
+            run.stop()
+        if run is self._running and run.is_leaving and self._leaving is None:
+            self._leaving, self._running, self._at_work = run, None, None
+            self._start_next()
+
     async def close(self) -> None:
-        """Stop what runs and what waits, and end the thread."""
+        """Stop what runs and what waits, and end the threads."""
         waiting, self._waiting = self._waiting, []
         for _, run in waiting:
             run.stop()
             run.end(None)
+        while self._calls:
+            self._calls.popleft().result.cancel()
         if self._running:
             self._running.stop()
-        await self._thread.close()
+        await self._workers.close()
 
     def _weigh(self, running: Run) -> None:
         """Stop the one that runs, if it should be for the most urgent one that waits."""
@@ -96,7 +121,7 @@ class Lane:
             # It may take longer than it should; by then that shows.
             asyncio.get_running_loop().call_later(_WORTH_S, self._weigh, running)
         elif self._goes_before(self._waiting[0][1].segment, running):
-            running.preempt()
+            self.stop(running, to_go_on=True)
 
     def _goes_before(self, urgent: Segment, running: Run) -> bool:
         """Tell whether the one that runs should be stopped for a more urgent one."""
@@ -116,18 +141,49 @@ class Lane:
         return now + others_s + running.expected_s + _SPARE_S <= behind.due
 
     def _start_next(self) -> None:
-        while self._waiting and self._running is None:
-            _, run = heapq.heappop(self._waiting)
-            if run.is_stopped:
+        while self._at_work is None and (self._calls or self._waiting):
+            if self._calls:
+                call = self._calls.popleft()
+                if not call.result.done():  # the caller may have left
+                    self._at_work = self._workers.submit(call.function)
+                    self._at_work.add_done_callback(partial(self._called, call))
                 continue
-            self._running = run
-            self._thread.submit(run.work).add_done_callback(self._ended)
+            _, run = heapq.heappop(self._waiting)
+            if not run.is_stopped:
+                self._running = run
+                self._at_work = self._workers.submit(run.work)
+                self._at_work.add_done_callback(partial(self._ended, run))
 
-    def _ended(self, future: asyncio.Future[None]) -> None:
-        run, self._running = self._running, None
-        if run is not None:
-            run.end(None if future.cancelled() else future.exception())
+    def _called(self, call: _Call, work: asyncio.Future[Any]) -> None:
+        self._at_work = None
+        call.take(work)
         self._start_next()
+
+    def _ended(self, run: Run, work: asyncio.Future[None]) -> None:
+        if run is self._leaving:
+            self._leaving = None
+        else:
+            self._running = self._at_work = None
+        run.end(None if work.cancelled() else work.exception())
+        self._start_next()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A function that waits for its turn, and who waits for it."""
+
+    function: Callable[[], Any]
+    result: asyncio.Future[Any]
+
+    def take(self, work: asyncio.Future[Any]) -> None:
+        if self.result.done():
+            return
+        if work.cancelled():
+            self.result.cancel()
+        elif error := work.exception():
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(work.result())
 
 
 class Engine:
@@ -162,19 +218,19 @@ class Engine:
                     delivered += chunk.samples.size
                     yield chunk
             finally:
-                run.stop()
+                self._lane.stop(run)
             if not (run.is_cut or run.is_preempted):
                 return
 
 
-class _OwnThread:
-    """A thread of its own."""
+class _OwnWorkers:
+    """Two threads of the lane's own."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voiced-lane")
+        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="voiced-lane")
 
-    def submit(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+    def submit(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)

@@ -41,6 +41,7 @@ class Run:
         self._has_ended = False
         self._error: BaseException | None = None
         self._interrupt: Callable[[], None] | None = None
+        self._may_overlap = False
         # Each is written by one thread only, so no lock is needed.
         self._made = 0  # samples, by the lane's thread
         self._taken = 0  # samples, by the event loop
@@ -53,6 +54,11 @@ class Run:
         """How much longer it will run, if it does as the others did; one that is late: no end."""
         passed_s = 0.0 if self.began_at is None else self._loop.time() - self.began_at
         return self.expected_s - passed_s if passed_s <= self.expected_s else inf
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it was told to end, and the next one need not wait until it has."""
+        return self.is_stopped and self._interrupt is not None and self._may_overlap
 
     # -------------------------------------------------------------------- on the lane's thread
 
@@ -76,8 +82,9 @@ class Run:
         self._loop.call_soon_threadsafe(self._arrive, chunk)
         return True
 
-    def interrupt_by(self, interrupt: Callable[[], None]) -> None:
+    def interrupt_by(self, interrupt: Callable[[], None], *, may_overlap: bool = False) -> None:
         """Let `interrupt`, called on another thread, end what the engine computes from now on."""
+        self._may_overlap = may_overlap
         self._interrupt = interrupt
         if self.is_stopped:  # meanwhile
             interrupt()

@@ -49,7 +49,7 @@ def infer(
     phonemes: str = PHONEMES,
     *,
     speed: float = 1.0,
-    interrupt_by: Callable[[Callable[[], None]], None] = lambda _: None,
+    interrupt_by: Any = lambda _: None,
 ) -> Any:
     style = tiny_voice(0)[len(phonemes) - 1]
     assert style.shape == (1, STYLE)

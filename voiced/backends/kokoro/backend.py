@@ -26,7 +26,7 @@ from voiced.errors import BackendUnavailable
 from voiced.models.published import KOKORO
 from voiced.models.store import find
 from voiced.reading.phonemes import without_phonemes
-from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
+from voiced.speech import Float32, MarkKind, PcmChunk, Segment, Voice, WordMark
 
 _RUNTIMES = {"onnx": onnx, "torch": torch}
 _SENTENCE_SIGNS = ".!?…。！？"
@@ -135,7 +135,10 @@ class KokoroBackend(TTSBackendBase):
     def _synthesize(self, segment: Segment, emit: Emit) -> None:
         phonemes = self._phonemizer.phonemes(segment.text, self._language(segment))
         known = " ".join(self._model.known(phonemes).split())
-        parts = [self._infer(part, segment, emit) for part in _parts(known)]
+        # All that is read is read before the first inference: when that is told to end, the next
+        # segment reads, too.
+        styled = [(part, self._style(part, segment)) for part in _parts(known)]
+        parts = [self._infer(part, style, segment, emit) for part, style in styled]
         if not parts:
             return
         samples = np.concatenate([part.samples for part in parts])
@@ -152,12 +155,12 @@ class KokoroBackend(TTSBackendBase):
             return own
         return asked
 
-    def _infer(self, phonemes: str, segment: Segment, emit: Emit) -> Inferred:
+    def _style(self, phonemes: str, segment: Segment) -> Float32:
+        return self._pack.style(segment.voice.id, _style_length(segment.text, phonemes))
+
+    def _infer(self, phonemes: str, style: Float32, segment: Segment, emit: Emit) -> Inferred:
         return self._model.infer(
-            phonemes,
-            self._pack.style(segment.voice.id, _style_length(segment.text, phonemes)),
-            speed=segment.speed,
-            interrupt_by=emit.interrupt_by,
+            phonemes, style, speed=segment.speed, interrupt_by=emit.interrupt_by
         )
 
     def _close(self) -> None:

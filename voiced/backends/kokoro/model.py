@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from voiced.backends.base import InterruptBy
 from voiced.speech import Float32
 
 MOST_TOKENS = 510
@@ -40,7 +41,7 @@ class KokoroModel(Protocol):
         style: Float32,
         *,
         speed: float,
-        interrupt_by: Callable[[Callable[[], None]], None],
+        interrupt_by: InterruptBy,
     ) -> Inferred:
         """Speak at most `MOST_TOKENS` known phonemes in a style, float32 [1, 256].
 

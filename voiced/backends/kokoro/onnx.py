@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from voiced.backends.base import InterruptBy
 from voiced.backends.espeak.files import EspeakFiles
 from voiced.backends.inference import InterruptibleSession, without_telemetry
 from voiced.backends.kokoro.model import Inferred
@@ -81,10 +81,10 @@ class OnnxKokoro:
         style: Float32,
         *,
         speed: float,
-        interrupt_by: Callable[[Callable[[], None]], None],
+        interrupt_by: InterruptBy,
     ) -> Inferred:
         """Speak; see `KokoroModel`."""
-        interrupt_by(self._session.renew())
+        interrupt_by(self._session.renew(), may_overlap=True)
         samples, rate, timings = self._kokoro.create_timed(
             phonemes,
             style[np.newaxis],  # a voice of one row, so that it takes that one

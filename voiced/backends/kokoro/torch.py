@@ -11,7 +11,6 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from threading import Event, Lock
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from voiced.backends.base import InterruptBy
 from voiced.backends.kokoro.model import Inferred
 from voiced.backends.kokoro.torch_files import load_model
 from voiced.errors import BackendUnavailable
@@ -130,7 +130,7 @@ class TorchKokoro:
         style: Float32,
         *,
         speed: float,
-        interrupt_by: Callable[[Callable[[], None]], None],
+        interrupt_by: InterruptBy,
     ) -> Inferred:
         """Speak; see `KokoroModel`.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from voiced.backends.base import InterruptBy
 from voiced.backends.espeak.phonemizer import Phonemizer
 from voiced.backends.inference import InterruptibleSession, without_telemetry
 from voiced.backends.piper.voices import VoiceFile
@@ -87,12 +87,12 @@ class PiperModel:
         speed: float,
         noise: float | None,
         rhythm_noise: float | None,
-        interrupt_by: Callable[[Callable[[], None]], None],
+        interrupt_by: InterruptBy,
     ) -> Float32:
         """Return the samples; it raises when it is interrupted."""
         from piper import SynthesisConfig  # noqa: PLC0415
 
-        interrupt_by(self._session.renew())
+        interrupt_by(self._session.renew(), may_overlap=True)
         samples: Any = self._piper.phoneme_ids_to_audio(
             self._piper.phonemes_to_ids(phonemes),
             SynthesisConfig(
