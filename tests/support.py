@@ -46,6 +46,7 @@ from voiced.synthesis.report import SpeechReport
 from voiced.transports.http import HttpDoor
 from voiced.transports.listener import PATH
 from voiced.transports.ws import WebSocketDoor
+from voiced.transports.wyoming import WyomingDoor
 
 REPOSITORY = Path(__file__).parent.parent
 RATE = 24000
@@ -151,6 +152,7 @@ class Parts:
     http: HttpDoor
     websocket_port: int
     http_port: int
+    wyoming_port: int
     reports: list[SpeechReport] = field(default_factory=list)
 
     @property
@@ -213,12 +215,14 @@ async def running_parts(
             read_s=read_s,
             is_catalogue_public=is_catalogue_public,
         )
+        wyoming = WyomingDoor(manager, version="0.0.0")
         made = Parts(
             manager,
             websocket,
             http,
             await websocket.start("127.0.0.1", 0),
             await http.start("127.0.0.1", 0),
+            await wyoming.start("127.0.0.1", 0),
             reports,
         )
         try:
@@ -226,6 +230,7 @@ async def running_parts(
         finally:
             await websocket.close()
             await http.close()
+            await wyoming.close()
 
 
 def cut_off(parts: Parts) -> None:

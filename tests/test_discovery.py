@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from support import eventually
 from zeroconf import ServiceStateChange
-from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from voiced.discovery import SERVICE, Advertisement, Advertiser, discover, real_addresses
 
@@ -22,8 +22,7 @@ KITCHEN = Advertisement(
     name="voiced in the kitchen",
     version="0.1.0",
     needs_token=True,
-    websocket_host="0.0.0.0",
-    websocket_port=8765,
+    websocket=("0.0.0.0", 8765),
     http_port=8880,
 )
 
@@ -77,6 +76,34 @@ async def test_it_is_withdrawn_when_the_daemon_stops() -> None:
         await browser.async_cancel()
 
 
+async def test_home_assistant_finds_wyoming() -> None:
+    at_home = replace(KITCHEN, wyoming=("0.0.0.0", 10210))
+    async with advertised(at_home), AsyncZeroconf(interfaces=LOOPBACK) as searching:
+        info = AsyncServiceInfo("_wyoming._tcp.local.", "voiced-abababab._wyoming._tcp.local.")
+        for _ in range(10):
+            if await info.async_request(searching.zeroconf, 1000):
+                break
+        assert info.port == 10210
+        assert info.parsed_addresses() == LOOPBACK
+        search = discover(10, interfaces=LOOPBACK)
+        assert (await anext(search)).txt["wy"] == "10210"
+        await search.aclose()
+
+
+async def test_only_what_others_can_reach_is_advertised() -> None:
+    at_home = replace(KITCHEN, websocket=("127.0.0.1", 8765), wyoming=("0.0.0.0", 10210))
+    assert [service.port for service in at_home.services(1)] == [10210]
+
+
+async def test_a_copied_id_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    at_home = replace(KITCHEN, wyoming=("0.0.0.0", 10210))
+    caplog.set_level(logging.INFO)
+    async with advertised(at_home):
+        await eventually(lambda: "advertised as" in caplog.text)
+        async with advertised(replace(at_home, name="another", wyoming=("0.0.0.0", 10211))):
+            await eventually(lambda: "has the same id" in caplog.text, seconds=10)
+
+
 async def names_found(count: int) -> set[str]:
     names: set[str] = set()
     async for found in discover(20, interfaces=LOOPBACK):
@@ -104,7 +131,7 @@ async def test_two_that_come_at_once_are_both_found(monkeypatch: pytest.MonkeyPa
 
 
 async def test_the_loopback_is_not_advertised() -> None:
-    async with advertised(replace(KITCHEN, websocket_host="127.0.0.1")) as task:
+    async with advertised(replace(KITCHEN, websocket=("127.0.0.1", 8765))) as task:
         await asyncio.wait_for(task, 1)
 
 

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from voiced.errors import ConfigError
 
@@ -35,7 +43,17 @@ def _split(value: object) -> object:
     return value
 
 
+def _check_networks(value: list[str]) -> list[str]:
+    for name in value:
+        try:
+            ipaddress.ip_network(name, strict=False)
+        except ValueError:
+            raise ValueError(f"{name!r} is no network as 192.168.0.0/16") from None
+    return value
+
+
 Names = Annotated[list[str], BeforeValidator(_split)]
+Networks = Annotated[Names, AfterValidator(_check_networks)]
 
 
 class Section(BaseModel):
@@ -62,10 +80,12 @@ class HttpSection(Section):
 class WyomingSection(Section):
     """`[wyoming]`: the door of Home Assistant."""
 
-    enabled: bool = Field(True, description="Read, but this version has no Wyoming door yet.")
+    enabled: bool = Field(True, description="False: nobody listens.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Port = Field(10210, description="0 takes a free one.")
-    allow: Names = Field([], description="Networks that may connect, as 192.168.0.0/16.")
+    allow: Networks = Field(
+        [], description="Networks that may connect, as 192.168.0.0/16; empty: the private ones."
+    )
     languages: Names = Field([], description="What to offer; empty: the system's and English.")
 
 
@@ -164,6 +184,18 @@ class Config(Section):
     log: LogSection = LogSection()
     backends: dict[str, dict[str, Any]] = {}  # each checked by its type's own model
 
+    @property
+    def wyoming_port(self) -> int:
+        """The Wyoming door's port; if unset a free one where the WebSocket door takes one, too."""
+        is_set = "port" in self.wyoming.model_fields_set
+        return self.wyoming.port if is_set or self.websocket.port else 0
+
+
+PRIVATE_NETWORKS = (
+    *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
+    *("::1/128", "fc00::/7", "fe80::/10"),
+)
+"""Who may come in by the Wyoming door, which knows no tokens, unless the configuration says it."""
 
 EMBEDDED = "espeak"
 """The backend that needs nothing, and so is always loaded."""

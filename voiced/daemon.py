@@ -17,11 +17,13 @@ from voiced.config import EMBEDDED, is_loopback, state_folder
 from voiced.errors import BackendUnavailable, ConfigError, VoicedError
 from voiced.metrics import Metrics
 from voiced.protocol.greeting import Greeting, SessionLimits
+from voiced.protocol.wyoming import TextLimits
 from voiced.settings import Settings, Sources
 from voiced.synthesis.report import SpeechReport
 from voiced.transports.http import HttpDoor
 from voiced.transports.listener import PATH
 from voiced.transports.ws import WebSocketDoor
+from voiced.transports.wyoming import WyomingDoor
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +38,24 @@ class Doors:
 
     websocket: tuple[str, int]
     http: tuple[str, int]
+    wyoming: tuple[str, int] | None  # None: it is not wanted
 
     def lines(self) -> list[str]:
         """Return a line for each door."""
-        return [
+        lines = [
             f"websocket  ws://{_netloc(*self.websocket)}{PATH}",
             f"http       http://{_netloc(*self.http)}/v1",
         ]
+        if self.wyoming is not None:
+            lines.append(f"wyoming    tcp://{_netloc(*self.wyoming)}")
+        return lines
 
     def as_json(self) -> str:
         """Return what `--ready-file` holds."""
-        named = {"websocket": self.websocket, "http": self.http}
-        doors = {name: {"host": host, "port": port} for name, (host, port) in named.items()}
+        named = {"websocket": self.websocket, "http": self.http, "wyoming": self.wyoming}
+        doors = {
+            name: {"host": place[0], "port": place[1]} for name, place in named.items() if place
+        }
         return json.dumps({"pid": os.getpid(), **doors})
 
 
@@ -77,6 +85,16 @@ class Daemon:
             version=__version__,
             max_speeches=self._config.limits.max_sessions,
             is_catalogue_public=self._config.http.public_catalogue,
+        )
+        self._wyoming = WyomingDoor(
+            self._manager,
+            version=__version__,
+            languages=settings.offered_languages(os.environ),
+            allow=settings.wyoming_networks(),
+            limits=TextLimits(
+                self._config.limits.max_input_chars, self._config.limits.max_speech_chars
+            ),
+            max_sessions=self._config.limits.max_sessions,
         )
         self._metrics.gauge(
             "voiced_sessions", "WebSocket clients", lambda: self._websocket.sessions
@@ -113,7 +131,8 @@ class Daemon:
             await asyncio.wait([advertising])
         finally:
             reloading.cancel()
-            await asyncio.gather(self._websocket.close(), self._http.close())
+            closing = (self._websocket, self._http, self._wyoming)
+            await asyncio.gather(*(door.close() for door in closing))
             await self._manager.close()
             await self._lane.close()
             for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -135,13 +154,14 @@ class Daemon:
             log.info("reloaded tokens, origins and mappings; other keys hold from the next start")
 
     async def _open(self) -> Doors:
-        websocket, http = self._config.websocket, self._config.http
+        config = self._config
+        websocket, http, wyoming = config.websocket, config.http, config.wyoming
         return Doors(
-            websocket=(
-                websocket.host,
-                await _listen(self._websocket, "websocket", websocket.host, websocket.port),
-            ),
-            http=(http.host, await _listen(self._http, "http", http.host, http.port)),
+            await _listen(self._websocket, "websocket", websocket.host, websocket.port),
+            await _listen(self._http, "http", http.host, http.port),
+            await _listen(self._wyoming, "wyoming", wyoming.host, config.wyoming_port)
+            if wyoming.enabled
+            else None,
         )
 
     async def _preload(self) -> None:
@@ -151,7 +171,8 @@ class Daemon:
                 await self._manager.get_backend(backend_id)
 
     def _advertise(self, doors: Doors) -> asyncio.Task[None]:
-        if not self._config.zeroconf.enabled or is_loopback(doors.websocket[0]):
+        hosts = [place[0] for place in (doors.websocket, doors.wyoming) if place]
+        if not self._config.zeroconf.enabled or all(map(is_loopback, hosts)):
             return asyncio.create_task(asyncio.sleep(0), name="not advertised")
         # Here, since most daemons that are tried out never leave the loopback: 3 MB.
         from voiced.discovery import Advertisement, Advertiser  # noqa: PLC0415
@@ -162,9 +183,9 @@ class Daemon:
                 name=self._config.zeroconf.name,
                 version=__version__,
                 needs_token=bool(self._websocket.policy.token),
-                websocket_host=doors.websocket[0],
-                websocket_port=doors.websocket[1],
+                websocket=doors.websocket,
                 http_port=doors.http[1],
+                wyoming=doors.wyoming,
             )
         )
         return asyncio.create_task(advertiser.run(), name="advertise")
@@ -184,7 +205,8 @@ class Daemon:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _drain_doors(self) -> None:
-        await asyncio.gather(self._websocket.drain(), self._http.drain())
+        doors = (self._websocket, self._http, self._wyoming)
+        await asyncio.gather(*(door.drain() for door in doors))
 
     def _greeting(self) -> Greeting:
         config = self._config
@@ -230,7 +252,9 @@ def server_id() -> str:
     return made
 
 
-async def _listen(door: WebSocketDoor | HttpDoor, name: str, host: str, port: int) -> int:
+async def _listen(
+    door: WebSocketDoor | HttpDoor | WyomingDoor, name: str, host: str, port: int
+) -> tuple[str, int]:
     try:
         bound = await door.start(host, port)
     except OSError as error:
@@ -240,7 +264,7 @@ async def _listen(door: WebSocketDoor | HttpDoor, name: str, host: str, port: in
             f"or set {name}.port or {name}.host."
         ) from None
     log.info("%s listens on %s", name, _netloc(host, bound))
-    return bound
+    return host, bound
 
 
 def _netloc(host: str, port: int) -> str:

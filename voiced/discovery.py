@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from zeroconf import (  # type: ignore[attr-defined]
+    DNSAddress,
     DNSService,  # not in `__all__`
     InterfaceChoice,
     IPVersion,
@@ -28,6 +29,7 @@ from voiced.config import is_loopback
 log = logging.getLogger(__name__)
 
 SERVICE = "_voiced._tcp.local."
+_WYOMING = "_wyoming._tcp.local."
 _ANSWER_MS = 2000  # for a service that was seen to tell its address
 _PUBLISH_S = 10
 _WITHDRAW_S = 1
@@ -37,18 +39,19 @@ _LONGEST_LABEL = 63  # bytes, by DNS
 
 @dataclass(frozen=True, slots=True)
 class Advertisement:
-    """What `_voiced._tcp` tells about a daemon."""
+    """What is told about a daemon, by `_voiced._tcp` and, for Home Assistant, `_wyoming._tcp`."""
 
     server_id: str
     name: str
     version: str
     needs_token: bool
-    websocket_host: str
-    websocket_port: int
+    websocket: tuple[str, int]  # where it is bound: host and port
     http_port: int
+    wyoming: tuple[str, int] | None = None
 
     def txt(self) -> dict[str, str]:
-        """Return the TXT record."""
+        """Return the TXT record of `_voiced._tcp`."""
+        wyoming = {"wy": str(self.wyoming[1])} if self.wyoming else {}
         return {
             "txtvers": "1",
             "proto": "1",
@@ -58,7 +61,36 @@ class Advertisement:
             "auth": "token" if self.needs_token else "none",
             "http": str(self.http_port),
             "oai": "/v1",
-        }
+        } | wyoming
+
+    def services(self, number: int) -> list[_Service]:
+        """Return what others can reach; the friendly name has a number after it, from 2 on."""
+        services = [
+            _Service(SERVICE, _label(self.name, number), *self.websocket, self.txt(), True),
+        ]
+        if self.wyoming:
+            # To Home Assistant its name is part of what it is: it never changes.
+            name = f"voiced-{self.server_id[:8]}"
+            services.append(_Service(_WYOMING, name, *self.wyoming, {}, False))
+        return [service for service in services if not is_loopback(service.host)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """A service that can be found."""
+
+    type: str
+    name: str
+    host: str
+    port: int
+    txt: Mapping[str, str]
+    may_be_renamed: bool
+
+
+def _label(name: str, number: int) -> str:
+    suffix = f"-{number}" if number > 1 else ""
+    fitting = name.replace(".", " ").encode()[: _LONGEST_LABEL - len(suffix)]
+    return f"{fitting.decode(errors='ignore')}{suffix}"
 
 
 class Advertiser:
@@ -70,25 +102,23 @@ class Advertiser:
         *,
         find_addresses: Callable[[str], list[str]] | None = None,
     ) -> None:
-        """Advertise on the addresses that `find_addresses` tells for the bound host."""
+        """Advertise on the addresses that `find_addresses` tells for a bound host."""
         self._advertisement = advertisement
         self._find_addresses = find_addresses or real_addresses
         self._zeroconf: AsyncZeroconf | None = None
-        self._published: AsyncServiceInfo | None = None
+        self._published: list[AsyncServiceInfo] = []
         self._has_rival = asyncio.Event()
+        self._has_twin = False
         self._number = 1
         self._complaint = ""
 
     async def run(self) -> None:
         """Publish until cancelled, then withdraw; again when the addresses or the name change."""
-        host = self._advertisement.websocket_host
-        if is_loopback(host):
-            return
-        known: list[str] | None = None
+        known: list[list[str]] | None = None
         try:
-            while True:
-                addresses = await self._addresses(host)
-                if addresses != known and await self._publish(addresses):
+            while services := self._advertisement.services(self._number):
+                addresses = [await self._addresses(service.host) for service in services]
+                if addresses != known and await self._publish(services, addresses):
                     known = addresses
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_ADDRESSES_EVERY_S):
@@ -110,69 +140,89 @@ class Advertiser:
             log.warning("not advertised (%s); the daemon serves on", reason)
         self._complaint = reason
 
-    async def _publish(self, addresses: list[str]) -> bool:
+    def _tell_twin(self) -> None:
+        """Say once that the id was copied, as with the card of a Raspberry Pi."""
+        if not self._has_twin:
+            self._has_twin = True
+            log.warning("another daemon has the same id: stop this one and delete its file `id`")
+
+    async def _publish(self, services: list[_Service], addresses: list[list[str]]) -> bool:
         await self._withdraw()
         self._has_rival.clear()
-        if not addresses:
+        interfaces = sorted({address for found in addresses for address in found})
+        if not interfaces:
             self._complain("no network interface has an address")
             return False
         try:
             async with asyncio.timeout(_PUBLISH_S):
-                self._zeroconf = AsyncZeroconf(interfaces=addresses)
-                info = self._info(addresses)
-                rivals = _Rivals(info, self._has_rival)
-                self._zeroconf.zeroconf.async_add_listener(rivals, None)
-                await (await self._zeroconf.async_register_service(info, allow_name_change=True))
-                self._published = info
-        except (OSError, ZeroconfError, TimeoutError, NonUniqueNameException) as error:
+                self._zeroconf = AsyncZeroconf(interfaces=interfaces)
+                for service, found in zip(services, addresses, strict=True):
+                    await self._register(self._zeroconf, service, found)
+        except NonUniqueNameException:
+            self._tell_twin()
+        except (OSError, ZeroconfError, TimeoutError) as error:
             self._complain(type(error).__name__)
-            await self._withdraw()
-            return False
-        self._complaint = ""
-        log.info("advertised as %r on %s", info.get_name(), ", ".join(addresses))
-        return True
+        else:
+            self._complaint = ""
+            names = ", ".join(repr(info.get_name()) for info in self._published)
+            log.info("advertised as %s on %s", names, ", ".join(interfaces))
+            return True
+        await self._withdraw()
+        return False
+
+    async def _register(
+        self, zeroconf: AsyncZeroconf, service: _Service, addresses: list[str]
+    ) -> None:
+        info = AsyncServiceInfo(
+            service.type,
+            f"{service.name}.{service.type}",
+            port=service.port,
+            properties=dict(service.txt),
+            server=f"voiced-{self._advertisement.server_id[:8]}.local.",
+            parsed_addresses=addresses,
+        )
+        on_rival = self._has_rival.set if service.may_be_renamed else self._tell_twin
+        listener = _Listener(info, on_rival=on_rival, on_twin=self._tell_twin)
+        zeroconf.zeroconf.async_add_listener(listener, None)
+        announcing = await zeroconf.async_register_service(
+            info, allow_name_change=service.may_be_renamed
+        )
+        self._published.append(info)
+        await announcing
 
     async def _withdraw(self) -> None:
         zeroconf, self._zeroconf = self._zeroconf, None
-        published, self._published = self._published, None
+        published, self._published = self._published, []
         if zeroconf is None:
             return
-        if published is not None and self._has_rival.is_set():
-            # Without a goodbye, which would be for the name, and so for the rival, too.
-            zeroconf.zeroconf.registry.async_remove(published)
-            published = None
         try:
             async with asyncio.timeout(_WITHDRAW_S):
-                if published is not None:
-                    await (await zeroconf.async_unregister_service(published))
+                for info in published:
+                    if info.type == SERVICE and self._has_rival.is_set():
+                        # Without a goodbye, which would be for the name, and so for the rival, too.
+                        zeroconf.zeroconf.registry.async_remove(info)
+                    else:
+                        await (await zeroconf.async_unregister_service(info))
         except (OSError, ZeroconfError, TimeoutError) as error:
             log.warning("not withdrawn (%s)", type(error).__name__)
         await zeroconf.async_close()
 
-    def _info(self, addresses: list[str]) -> AsyncServiceInfo:
-        advertisement = self._advertisement
-        number = f"-{self._number}" if self._number > 1 else ""
-        name = advertisement.name.replace(".", " ").encode()[: _LONGEST_LABEL - len(number)]
-        return AsyncServiceInfo(
-            SERVICE,
-            f"{name.decode(errors='ignore')}{number}.{SERVICE}",
-            port=advertisement.websocket_port,
-            properties=advertisement.txt(),
-            server=f"voiced-{advertisement.server_id[:8]}.local.",
-            parsed_addresses=addresses,
-        )
 
+class _Listener(RecordUpdateListener):
+    """Hears other daemons that have the name or the id of this one.
 
-class _Rivals(RecordUpdateListener):
-    """Hears another daemon of the same name that keeps it, having the lower id.
-
-    Whoever comes second takes another name, by probing; but two that probe at the same moment, as
-    when the power comes back, do not hear each other.
+    Whoever comes second should take another name, by probing; but zeroconf's probes do not find
+    everyone, and two that probe at the same moment, when the power is back, do not hear each other.
     """
 
-    def __init__(self, info: AsyncServiceInfo, heard: asyncio.Event) -> None:
+    def __init__(
+        self, info: AsyncServiceInfo, *, on_rival: Callable[[], None], on_twin: Callable[[], None]
+    ) -> None:
+        """Call `on_rival` for one that keeps the name, `on_twin` for one with the same id."""
         self._info = info
-        self._heard = heard
+        self._on_rival = on_rival
+        self._on_twin = on_twin
+        self._addresses = set(info.dns_addresses())
 
     def async_update_records(
         self,
@@ -180,14 +230,20 @@ class _Rivals(RecordUpdateListener):
         now: float,  # noqa: ARG002
         records: list[RecordUpdate],
     ) -> None:
-        assert self._info.server is not None
+        """Look at what came in a packet; our own are among it."""
+        ours = self._info
+        assert ours.server is not None
         for record in (update.new for update in records):
-            if (
-                isinstance(record, DNSService)
-                and record.key == self._info.key
-                and record.server < self._info.server
-            ):
-                self._heard.set()
+            if isinstance(record, DNSService) and record.key == ours.key:
+                if record.server < ours.server:
+                    self._on_rival()
+                elif record.server == ours.server and record.port != ours.port:
+                    self._on_twin()
+            elif isinstance(record, DNSAddress) and self._is_foreign(record):
+                self._on_twin()
+
+    def _is_foreign(self, record: DNSAddress) -> bool:
+        return record.key == self._info.server_key and record not in self._addresses
 
 
 def real_addresses(host: str) -> list[str]:

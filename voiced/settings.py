@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from voiced.backends.registry import BackendRegistry
 from voiced.config import (
     DEFAULT_BACKENDS,
     MAPPINGS,
+    PRIVATE_NETWORKS,
     Config,
     explain,
     load,
@@ -31,6 +34,9 @@ from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
 from voiced.synthesis.pool import BackendPool
 from voiced.synthesis.report import SpeechReport
+from voiced.transports.wyoming import Network
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")  # not the "C" of systems without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,19 @@ class Settings:
             ),
             on_report=on_report,
         )
+
+    def wyoming_networks(self) -> list[Network]:
+        """Return who may come in by the Wyoming door."""
+        allowed = self.config.wyoming.allow or PRIVATE_NETWORKS
+        return [ipaddress.ip_network(network, strict=False) for network in allowed]
+
+    def offered_languages(self, environ: Mapping[str, str]) -> list[str]:
+        """Return the languages whose voices Home Assistant is shown, in lower case."""
+        if given := self.config.wyoming.languages:
+            return [language.lower() for language in given]
+        system = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or ""
+        found = [self.config.defaults.language.lower(), system.partition("_")[0].lower(), "en"]
+        return list(dict.fromkeys(tag for tag in found if _LANGUAGE.fullmatch(tag)))
 
     def policy(self) -> AccessPolicy:
         """Return who may come in."""

@@ -25,10 +25,14 @@ from support import (
 )
 from tiny_kokoro import tiny_settings
 from tiny_piper import tiny_piper_settings
+from wyoming.audio import AudioStop
+from wyoming.client import AsyncTcpClient
+from wyoming.tts import Synthesize, SynthesizeVoice
 
 from voiced.backends.base import BackendSettings, SharedOptions, TTSBackendBase
 from voiced.client import connect
 from voiced.errors import LanguageNotSupported, RequestError, VoiceNotFound
+from voiced.protocol.wyoming import RATE
 from voiced.speech import OPENAI_RATE, AudioFormat, AudioFrame, PcmChunk, Segment
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import TTSBackendManager
@@ -198,6 +202,18 @@ async def test_marks_lie_in_the_text_and_rise(backend: TTSBackendBase) -> None:
     assert [mark.start for mark in marks] == sorted({mark.start for mark in marks})
 
 
+async def by_wyoming(port: int, name: str) -> float:
+    """Say the text in a voice; return the seconds that were heard."""
+    samples = 0
+    async with AsyncTcpClient("127.0.0.1", port, read_timeout=10) as client:
+        voice = SynthesizeVoice(name=name)
+        await client.write_event(Synthesize(text=TEXT, voice=voice).event())
+        while (event := await client.read_event()) and not AudioStop.is_type(event.type):
+            assert event.type.startswith("audio-")
+            samples += len(event.payload or b"") // 2
+    return samples / RATE
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 async def test_every_backend_gives_every_format_by_every_door(name: str) -> None:
     async with (
@@ -206,15 +222,16 @@ async def test_every_backend_gives_every_format_by_every_door(name: str) -> None
         connect(parts.url) as client,
         ClientSession(parts.http_url) as session,
     ):
-        lengths = []
+        voice = (await parts.manager.voices(model=name))[0].voice.id
+        lengths = [await by_wyoming(parts.wyoming_port, f"{name}/{voice}")]
         for response_format in map(str, AudioFormat):
-            asked = client.speak(TEXT, model=name, voice="alloy", response_format=response_format)
+            asked = client.speak(TEXT, model=name, voice=voice, response_format=response_format)
             async with asked as speech:
                 by_websocket = b"".join([part async for part in speech])
             body = {
                 "model": name,
                 "input": TEXT,
-                "voice": "alloy",
+                "voice": voice,
                 "response_format": response_format,
             }
             async with session.post("/v1/audio/speech", json=body) as response:

@@ -172,7 +172,10 @@ async def _doors(settings: Settings) -> list[Finding]:
             version = client.greeting["voiced_version"]
             findings.append(Finding(Verdict.OK, "daemon", f"{name!r} answers, {version}"))
     except ClientError:
-        findings += await _free(("websocket", host, door.port), ("http", host, config.http.port))
+        places = [("websocket", host, door.port), ("http", host, config.http.port)]
+        if config.wyoming.enabled:
+            places.append(("wyoming", host, config.wyoming_port))
+        findings += await _free(*places)
     except VoicedError as error:
         findings.append(Finding(Verdict.FAILED, "daemon", error.message))
     if is_loopback(door.host):

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="listen there, with every door")
     parser.add_argument("--port", type=int, help="of the WebSocket door; 0 takes a free one")
     parser.add_argument("--http-port", type=int, help="of the HTTP door; 0 takes a free one")
+    parser.add_argument("--wyoming-port", type=int, help="of the Wyoming door; 0 takes a free one")
     parser.add_argument("--token-file", type=Path, help="a file with the token to ask for")
     parser.add_argument(
         "--lan", action="store_true", help="listen to the whole network, with a token made once"
@@ -63,7 +64,7 @@ def _flags(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     flags: dict[str, dict[str, Any]] = {
         "websocket": {"host": args.host or lan.get("host"), "port": args.port},
         "http": {"host": args.host or lan.get("host"), "port": args.http_port},
-        "wyoming": {"host": args.host or lan.get("host"), "allow": lan.get("allow")},
+        "wyoming": {"host": args.host or lan.get("host"), "port": args.wyoming_port},
         "auth": {"token_file": lan.get("token_file") or args.token_file},
         "zeroconf": {"enabled": False if args.no_zeroconf else None},
         "log": {"level": args.log_level},
@@ -96,7 +97,6 @@ def _lan(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "host": args.host or "0.0.0.0",  # noqa: S104  # that is what --lan asks for
         "token_file": token_file,
-        "allow": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"],
     }
 
 

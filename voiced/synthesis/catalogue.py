@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,14 +60,18 @@ class Catalogue:
 
     def usual(self) -> dict[str, Any]:
         """Return the model, voice and rate of a request that asks for none, as far as known."""
-        backend_id = self.backend_id(self._defaults.model)
+        backend_id = self.usual_backend()
         backend = self._pool.loaded(backend_id)
         voice = self.voice(backend, backend_id, _NOTHING_ASKED).id if backend else ""
         return {"model": self.usual_model(), "voice": voice, "sample_rate": OPENAI_RATE}
 
+    def usual_backend(self) -> str:
+        """Return the id of the backend that speaks where a request names no model."""
+        return self.backend_id(self._defaults.model)
+
     def usual_model(self) -> str:
         """Return the public name of the model that speaks where a request names none."""
-        return self.public_name(self.backend_id(self._defaults.model))
+        return self.public_name(self.usual_backend())
 
     def use_mappings(self, mappings: Mappings) -> None:
         """Look names up in these tables from now on.
@@ -130,6 +134,44 @@ class Catalogue:
                 except BackendUnavailable:
                     continue  # models/list says so, with the cure
         return [v for v in found if language is None or v.voice.speaks(language)]
+
+    def find_voice(self, name: str, speaker: str | None = None) -> tuple[str | None, str | None]:
+        """Return the backend and its voice that "voice" or "backend/voice" means.
+
+        None for both where nothing that is loaded knows it. Which backend is the usual one may
+        change, so a plain name may be that of a voice of any. One that is named, and not loaded
+        yet, is believed to have the voice.
+        """
+        backend_id, _, plain = name.partition("/")
+        usual = self.usual_backend()
+        others = [i for i in self._pool.ids() if i != usual and self._pool.loaded(i)]
+        for wanted, voice in ((backend_id, plain), *((i, name) for i in (usual, *others))):
+            if not voice or self._pool.problem(wanted):
+                continue
+            backend = self._pool.loaded(wanted)
+            for spelled in (f"{voice}#{speaker}", voice) if speaker else (voice,):
+                if backend is None or backend.find_voice(spelled):
+                    return wanted, spelled
+        return None, None
+
+    async def voices_by_backend(
+        self, known: Mapping[str, Sequence[Voice]]
+    ) -> AsyncGenerator[tuple[str, Sequence[Voice]], None]:
+        """Yield each backend's voices, none where it cannot be used; those that are loaded first.
+
+        The others are loaded for it, but not where their voices are `known` already.
+        """
+        for backend_id in sorted(self._pool.ids(), key=lambda i: self._pool.loaded(i) is None):
+            voices = known.get(backend_id, ())
+            if self._pool.problem(backend_id):
+                voices = ()
+            elif self._pool.loaded(backend_id) or not voices:
+                try:
+                    found = await self._voices_of(backend_id, backend_id)
+                except BackendUnavailable:
+                    found = []
+                voices = [entry.voice for entry in found]
+            yield backend_id, voices
 
     async def _voices_of(self, model: str, backend_id: str) -> list[ModelVoice]:
         backend = await self._pool.get(backend_id)

@@ -51,6 +51,9 @@ class TTSBackendManager:
         self.models = self._catalogue.models
         self.model = self._catalogue.model
         self.voices = self._catalogue.voices
+        self.voices_by_backend = self._catalogue.voices_by_backend
+        self.find_voice = self._catalogue.find_voice
+        self.usual_backend = self._catalogue.usual_backend
         self.states = self._catalogue.states
         self.is_whole = self._pool.is_whole
         self.real_time_factor = self._pool.real_time_factor
