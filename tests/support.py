@@ -41,6 +41,7 @@ from voiced.synthesis.catalogue import SpeechDefaults
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.phrases import PhraseCache
 from voiced.synthesis.pool import BackendPool
 from voiced.synthesis.report import SpeechReport
 from voiced.transports.http import HttpDoor
@@ -120,6 +121,7 @@ async def running_manager(
     settings: Mapping[str, BackendSettings] | None = None,
     idle_unload_s: float = 0,
     unasked: Collection[str] = (),
+    phrases: PhraseCache | None = None,
     on_report: Callable[[SpeechReport], None] = lambda _: None,
 ) -> AsyncIterator[TTSBackendManager]:
     """A manager with a backend of each type under its type's name; espeak where none is given."""
@@ -134,7 +136,11 @@ async def running_manager(
         unasked=frozenset(unasked),
     )
     manager = TTSBackendManager(
-        pool, mappings=mappings or SHIPPED, defaults=defaults, on_report=on_report
+        pool,
+        mappings=mappings or SHIPPED,
+        defaults=defaults,
+        phrases=phrases,
+        on_report=on_report,
     )
     try:
         yield manager

@@ -30,6 +30,7 @@ from voiced.errors import ConfigError
 
 NAME = "config.toml"
 MAPPINGS = "openai_tts_mappings.json"
+LEXICON = "lexicon.toml"
 _PREFIX = "VOICED_"
 _NOT_OURS = frozenset({"VOICED_URL", "VOICED_TOKEN", "VOICED_CONFIG"})  # of the commands
 
@@ -122,6 +123,10 @@ class DefaultsSection(Section):
     fallback_midway: bool = Field(
         True, description="Let it speak the rest of a speech that was heard, too."
     )
+    lead_silence_ms: int = Field(
+        0, ge=0, le=5000, description="Before the first word, for loudspeakers that clip it."
+    )
+    tail_silence_ms: int = Field(0, ge=0, le=5000, description="After the last word.")
     preload: Names = Field([], description="Backends to load at start, by id.")
     drain_s: float = Field(4, ge=0, le=600, description="For speeches to end when we stop.")
 
@@ -139,9 +144,9 @@ class LimitsSection(Section):
 class CacheSection(Section):
     """`[cache]`: phrases that were spoken before."""
 
-    memory_mb: int = Field(64, ge=0, description="Read, but this version has no cache yet.")
-    disk_mb: int = Field(0, ge=0, description="0: nothing on disk. As above.")
-    path: str = Field("", description="Empty: the usual cache folder. As above.")
+    memory_mb: int = Field(64, ge=0, description="In memory; 0: nothing.")
+    disk_mb: int = Field(0, ge=0, description="On the disk, over restarts; 0: nothing.")
+    path: str = Field("", description="The folder; empty: the usual one for caches.")
 
 
 class LaneSection(Section):
@@ -159,6 +164,12 @@ class ReadingSection(Section):
 
     code_blocks: Literal["announce", "skip"] = Field(
         "announce", description="Say that there is one, or nothing; what is in it is not said."
+    )
+    aloud: bool = Field(
+        True, description="Say amounts, dates, units, addresses and the like as a person does."
+    )
+    lexicon: str = Field(
+        "", description="How names are said; empty: lexicon.toml beside the configuration."
     )
 
 
@@ -376,6 +387,14 @@ def _exposed(config: Config) -> list[str]:
         for name, door in (("websocket", config.websocket), ("http", config.http))
         if not is_loopback(door.host)
     ]
+
+
+def cache_folder(config: Config, environ: Mapping[str, str]) -> Path:
+    """Return where phrases are kept that were spoken before."""
+    if config.cache.path:
+        return Path(config.cache.path).expanduser()
+    given = environ.get("CACHE_DIRECTORY")  # systemd's
+    return Path(given.split(":")[0]) if given else platformdirs.user_cache_path("voiced")
 
 
 def state_folder(environ: Mapping[str, str] | None = None) -> Path:

@@ -69,7 +69,8 @@ class Daemon:
         self._server_id = server_id()
         self._metrics = Metrics()
         self._lane = settings.lane()
-        self._manager = settings.manager(self._lane, self._report)
+        self._phrase_store = settings.phrase_store(os.environ)
+        self._manager = settings.manager(self._lane, self._report, phrase_store=self._phrase_store)
         self._preloads = [EMBEDDED, *self._config.defaults.preload]
         policy = settings.policy()
         self._websocket = WebSocketDoor(
@@ -120,6 +121,8 @@ class Daemon:
         reloading = asyncio.create_task(self._reload_at(hang_up), name="reload")
         try:
             self._manager.import_packages(self._preloads)
+            if self._phrase_store is not None:
+                await self._phrase_store.open()
             doors = await self._open()
             await self._preload()
             advertising = self._advertise(doors)
@@ -135,6 +138,8 @@ class Daemon:
             await asyncio.gather(*(door.close() for door in closing))
             await self._manager.close()
             await self._lane.close()
+            if self._phrase_store is not None:
+                await self._phrase_store.close()
             for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(name)
 
@@ -150,8 +155,12 @@ class Daemon:
                 for problem in error.problems:
                     log.warning("not reloaded: %s", problem)
                 continue
+            self._manager.lexicon = settings.lexicon
             self._websocket.policy = self._http.policy = settings.policy()
-            log.info("reloaded tokens, origins and mappings; other keys hold from the next start")
+            log.info(
+                "reloaded tokens, origins, mappings and the lexicon; other keys hold from the next "
+                "start"
+            )
 
     async def _open(self) -> Doors:
         config = self._config

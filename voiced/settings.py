@@ -17,9 +17,11 @@ from voiced.backends.base import BackendSettings
 from voiced.backends.registry import BackendRegistry
 from voiced.config import (
     DEFAULT_BACKENDS,
+    LEXICON,
     MAPPINGS,
     PRIVATE_NETWORKS,
     Config,
+    cache_folder,
     explain,
     load,
     read_token,
@@ -27,11 +29,14 @@ from voiced.config import (
 )
 from voiced.errors import BackendUnavailable, ConfigError
 from voiced.protocol.access import AccessPolicy
+from voiced.reading.lexicon import Lexicon
 from voiced.synthesis.catalogue import SpeechDefaults, model_keys, unknown_names
 from voiced.synthesis.cores import usable_cores
 from voiced.synthesis.lane import Lane
 from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.phrase_store import DiskPhrases
+from voiced.synthesis.phrases import PhraseCache
 from voiced.synthesis.pool import BackendPool
 from voiced.synthesis.report import SpeechReport
 from voiced.transports.wyoming import Network
@@ -46,6 +51,7 @@ class Settings:
     config: Config
     token: str
     mappings: Mappings
+    lexicon: Lexicon
     backends: Mapping[str, BackendSettings]
     registry: BackendRegistry
     threads: int  # that an engine computes with
@@ -62,8 +68,18 @@ class Settings:
         """Make the lane of the local engines."""
         return Lane(threads=self.threads)
 
+    def phrase_store(self, environ: Mapping[str, str]) -> DiskPhrases | None:
+        """Return where phrases are kept on the disk, not opened yet; None for nowhere."""
+        most = self.config.cache.disk_mb
+        folder = cache_folder(self.config, environ)
+        return DiskPhrases(folder, most_bytes=most * 1_000_000) if most else None
+
     def manager(
-        self, lane: Lane, on_report: Callable[[SpeechReport], None] = lambda _: None
+        self,
+        lane: Lane,
+        on_report: Callable[[SpeechReport], None] = lambda _: None,
+        *,
+        phrase_store: DiskPhrases | None = None,
     ) -> TTSBackendManager:
         """Make the manager, which nothing is loaded in yet."""
         defaults = self.config.defaults
@@ -85,7 +101,14 @@ class Settings:
                 fallback_midway=defaults.fallback_midway,
                 first_segment=self.config.lane.first_segment,
                 code_blocks=self.config.reading.code_blocks,
+                reads_aloud=self.config.reading.aloud,
+                lead_silence_ms=defaults.lead_silence_ms,
+                tail_silence_ms=defaults.tail_silence_ms,
                 max_input_chars=self.config.limits.max_input_chars,
+            ),
+            lexicon=self.lexicon,
+            phrases=PhraseCache(
+                memory_bytes=self.config.cache.memory_mb * 1_000_000, store=phrase_store
             ),
             on_report=on_report,
         )
@@ -149,10 +172,22 @@ class Sources:
             )
         except ConfigError as error:
             problems += error.problems
+        lexicon = Lexicon()
+        try:
+            lexicon = _read_lexicon(config, self.path)
+        except ConfigError as error:
+            problems += error.problems
         if problems:
             raise ConfigError(problems)
         threads = config.lane.threads or usable_cores()
-        return Settings(config, read_token(config), mappings, backends, registry, threads)
+        return Settings(config, read_token(config), mappings, lexicon, backends, registry, threads)
+
+
+def _read_lexicon(config: Config, path: Path | None) -> Lexicon:
+    if config.reading.lexicon:
+        return Lexicon.read(Path(config.reading.lexicon).expanduser())
+    beside = path.with_name(LEXICON) if path else None
+    return Lexicon.read(beside) if beside and beside.is_file() else Lexicon()
 
 
 def _check_names(config: Config, mappings: Mappings) -> list[str]:

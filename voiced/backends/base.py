@@ -145,6 +145,8 @@ class TTSBackendBase(ABC):
     heard."""
     reads_phonemes: ClassVar[bool] = False
     """It takes `[word](/phonemes/)`, in IPA; others get the word alone."""
+    reads_well: ClassVar[bool] = False
+    """It says amounts, dates, units, addresses and the like as a person does."""
     quality: ClassVar[int] = 0
     """How good it sounds: `auto` means the highest of the local ones that can be used."""
     default_voice: ClassVar[str] = ""
@@ -198,6 +200,13 @@ class TTSBackendBase(ABC):
     @abstractmethod
     def voices(self) -> Sequence[Voice]:
         """Return all voices. Called after `initialize`; cheap."""
+
+    def identity(self, voice: Voice) -> str:  # noqa: ARG002  # some have a file for each
+        """Return what tells it from any other that may sound otherwise: its model, its server.
+
+        What was said is kept under that, beside the settings. Called for each segment; instant.
+        """
+        return self.settings.model_dump_json()
 
     @abstractmethod
     def generate_speech_stream(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:

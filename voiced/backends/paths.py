@@ -21,6 +21,19 @@ def expanded(key: str, given: str) -> Path:
         ) from None
 
 
+def stamp(*paths: Path) -> str:
+    """Return what changes when one of the files does; blocks for a moment."""
+    return " ".join(map(_stamp, paths))
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return "-"
+    return f"{found.st_size}/{found.st_mtime_ns}"
+
+
 def is_there(path: Path) -> bool:
     """Tell whether the path exists, as far as we may look."""
     try:

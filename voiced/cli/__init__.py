@@ -1,4 +1,4 @@
-"""The commands: `voiced serve | say | voices | models | discover | check | bench | config`.
+"""The commands: `voiced serve | say | voices | models | discover | check | bench | config | cache`.
 
 Each is a module with `HELP`, `EXAMPLE`, `add_arguments(parser)` and `run(args) -> exit status`.
 Exit statuses: 0 done, 1 trouble (one line says which), 2 wrong usage, 78 wrong configuration.
@@ -17,7 +17,7 @@ from voiced.errors import ConfigError, VoicedError
 
 EX_CONFIG = 78  # sysexits.h; systemd's RestartPreventExitStatus knows it
 
-COMMANDS = ("serve", "say", "voices", "models", "discover", "check", "bench", "config")
+COMMANDS = ("serve", "say", "voices", "models", "discover", "check", "bench", "config", "cache")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

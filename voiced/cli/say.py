@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from voiced.cli.session import add_server_arguments, connect_by
+from voiced.cli.settings import add_config_argument
 from voiced.cli.typed import say_typed
 from voiced.errors import VoicedError
 
@@ -47,11 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", help="the language, as de or pt-br")
     parser.add_argument("--speed", type=float, help="0.25 to 4")
     parser.add_argument("--priority", choices=("normal", "high"))
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be said; needs no daemon"
+    )
+    parser.add_argument("--phonemes", action="store_true", help="with --dry-run, the phonemes too")
+    add_config_argument(parser)
     add_server_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Speak."""
+    if args.dry_run:
+        from voiced.cli.dry import show_reading
+
+        show_reading(args, " ".join(args.text))
+        return 0
     output: Path | None = args.output
     if output is not None and output.suffix.lower() not in _FORMATS:
         raise VoicedError(f"Cannot tell the format of {output.name}; end it in .wav or .mp3, say.")

@@ -7,15 +7,20 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from voiced.backends.base import TTSBackendBase
+from voiced.backends.base import SharedOptions, TTSBackendBase
 from voiced.errors import BackendError, BackendUnavailable, VoiceNotFound
+from voiced.reading.lexicon import Lexicon, Speaker
+from voiced.reading.pronunciation import Pronunciation
 from voiced.request import Plan
 from voiced.speech import Notice, Priority, Voice
 from voiced.synthesis.cast import Cast
 from voiced.synthesis.catalogue import Catalogue, SpeechDefaults, checked_options
+from voiced.synthesis.phrases import PhraseCache
 from voiced.synthesis.pool import BackendPool
 
 log = logging.getLogger(__name__)
+
+_SILENCES = ("lead_silence_ms", "tail_silence_ms")
 
 
 class Casting:
@@ -28,12 +33,16 @@ class Casting:
         pool: BackendPool,
         catalogue: Catalogue,
         defaults: SpeechDefaults,
+        lexicon: Lexicon,
+        phrases: PhraseCache,
         priority: Priority,
     ) -> None:
         self._plan = plan
         self._pool = pool
         self._catalogue = catalogue
         self._defaults = defaults
+        self._lexicon = lexicon
+        self._phrases = phrases
         self._priority = priority
         self._left = list(plan.backend_ids)
         self._asked = ""  # the backend that was asked last
@@ -116,11 +125,10 @@ class Casting:
             backend_id=backend_id,
             backend=backend,
             voice=voice,
-            options=checked_options(
-                type(backend), request.model_specific_options, is_fallback=self._is_fallback
-            ),
+            options=self._options(backend),
             first_segment=self._defaults.first_segment,
             code_blocks=self._defaults.code_blocks,
+            pronunciation=self._pronunciation(backend, backend_id, voice),
             response_format=plan.response_format,
             sample_rate=plan.sample_rate,
             speed=request.speed,
@@ -128,7 +136,26 @@ class Casting:
             instructions=request.instructions,
             priority=self._priority,
             wants_words=plan.wants_words,
+            phrases=self._phrases,
         )
+
+    def _options(self, backend: TTSBackendBase) -> SharedOptions:
+        given = self._plan.request.model_specific_options
+        options = checked_options(type(backend), given, is_fallback=self._is_fallback)
+        usual = {name: getattr(self._defaults, name) for name in _SILENCES}
+        left_out = usual.keys() - options.model_fields_set
+        return options.model_copy(update={name: usual[name] for name in left_out})
+
+    def _pronunciation(
+        self, backend: TTSBackendBase, backend_id: str, voice: Voice
+    ) -> Pronunciation:
+        speaker = Speaker(
+            language=(self._plan.request.language or voice.languages[0]).lower(),
+            names=frozenset({backend_id, backend.settings.type}),
+            takes_phonemes=backend.reads_phonemes,
+        )
+        reads_aloud = self._defaults.reads_aloud and not backend.reads_well
+        return Pronunciation(self._lexicon, speaker, reads_aloud)
 
     def _voice(self, backend: TTSBackendBase, backend_id: str) -> Voice:
         return self._catalogue.voice(

@@ -37,6 +37,9 @@ class SpeechDefaults:
     fallback_midway: bool = True
     first_segment: FirstSegment = "clause"
     code_blocks: CodeReading = "announce"
+    reads_aloud: bool = True
+    lead_silence_ms: int = 0
+    tail_silence_ms: int = 0
     max_input_chars: int = 32768
 
 

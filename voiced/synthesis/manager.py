@@ -14,11 +14,13 @@ from contextlib import aclosing
 
 from voiced.backends.base import TTSBackendBase
 from voiced.errors import BackendUnavailable, VoicedError, VoiceNotFound
+from voiced.reading.lexicon import Lexicon
 from voiced.request import Plan, SpeechRequest, check_length
 from voiced.speech import AudioFormat, EndReason, Priority, SpeechEvent
 from voiced.synthesis.casting import Casting, fallback_notice
 from voiced.synthesis.catalogue import Catalogue, SpeechDefaults, checked_options
 from voiced.synthesis.mappings import Mappings
+from voiced.synthesis.phrases import PhraseCache
 from voiced.synthesis.pipeline import speak
 from voiced.synthesis.pool import AUTO, BackendPool
 from voiced.synthesis.report import SpeechReport
@@ -38,6 +40,8 @@ class TTSBackendManager:
         *,
         mappings: Mappings,
         defaults: SpeechDefaults | None = None,
+        lexicon: Lexicon | None = None,
+        phrases: PhraseCache | None = None,
         on_report: Callable[[SpeechReport], None] = lambda _: None,
     ) -> None:
         """Load nothing yet.
@@ -46,6 +50,8 @@ class TTSBackendManager:
             ConfigError: a name in the defaults means nothing.
         """
         self.defaults = defaults or SpeechDefaults()
+        self.lexicon = lexicon or Lexicon()
+        self._phrases = phrases or PhraseCache()
         self._pool = pool
         self._catalogue = Catalogue(self._pool, mappings, self.defaults)
         self.models = self._catalogue.models
@@ -161,6 +167,8 @@ class TTSBackendManager:
             pool=self._pool,
             catalogue=self._catalogue,
             defaults=self.defaults,
+            lexicon=self.lexicon,
+            phrases=self._phrases,
             priority=priority,
         )
         self._speaking += 1

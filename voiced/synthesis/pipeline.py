@@ -180,9 +180,10 @@ class _Speaking:
             self._pause = _pause_after(turn.spoken.passage, self._cast)
 
     async def _frames(self, turn: _Turn) -> AsyncGenerator[SpeechEvent, None]:
-        spoken, passage = turn.spoken, turn.spoken.passage
+        spoken, passage, said = turn.spoken, turn.spoken.passage, turn.spoken.said
         position = self._framer.position
         begin = position + turn.pause.size
+        marked = -1  # where the last word stands that was told
         try:
             async with aclosing(spoken.parts()) as parts:
                 async for samples, marks in parts:
@@ -193,19 +194,20 @@ class _Speaking:
                             )
                             self._framer.begin_segment(spoken.index)
                         samples = np.concatenate((turn.pause, samples))  # noqa: PLW2901
-                    if marks:
-                        yield _words(marks, passage, begin, is_estimated=False)
+                    if told := _words(marks, said, begin, after=marked):
+                        marked = told[-1].text_start
+                        yield Words(told, is_estimated=False)
                     for frame in self._framer.frames(samples):
                         yield frame
         except BackendError:
             heard = spoken.heard()
             if heard and not spoken.words:
-                yield _estimate(passage.part(0, heard), begin, self._framer.position)
+                yield _estimate(said.part(0, heard), begin, self._framer.position)
             if turn.goes_on or spoken.samples:
-                self._leave(turn, heard)
+                self._leave(turn, spoken.given(heard))
             raise
         if spoken.samples and not spoken.words:
-            yield _estimate(passage, begin, self._framer.position)
+            yield _estimate(said, begin, self._framer.position)
         self._leave(turn, len(passage.text))
 
     def _leave(self, turn: _Turn, heard: int) -> None:
@@ -262,10 +264,20 @@ def _split(rest: Passage, cast: Cast) -> list[tuple[Passage, Passage]]:
     ]
 
 
-def _words(marks: list[WordMark], passage: Passage, begin: int, *, is_estimated: bool) -> Words:
-    """Say marks in the terms of the speech, for a passage that is heard from `begin` on."""
-    told = (Word(*passage.span(mark.start, mark.end), begin + mark.sample) for mark in marks)
-    return Words(tuple(told), is_estimated)
+def _words(
+    marks: list[WordMark], said: Passage, begin: int, *, after: int = -1
+) -> tuple[Word, ...]:
+    """Say marks in the terms of the speech, for a passage that is heard from `begin` on.
+
+    What is said in several words for one, as for an amount of money, is marked where it begins.
+    """
+    told = []
+    for mark in marks:
+        start, end = said.span(mark.start, mark.end)
+        if start > after:
+            told.append(Word(start, end, begin + mark.sample))
+            after = start
+    return tuple(told)
 
 
 def _estimate(passage: Passage, begin: int, end: int) -> Words:
@@ -273,7 +285,7 @@ def _estimate(passage: Passage, begin: int, end: int) -> Words:
     said = words(without_phonemes(passage.text))
     share = (end - begin) / len(passage.text)
     marks = [WordMark(start, stop, int(start * share)) for start, stop in said]
-    return _words(marks, passage, begin, is_estimated=True)
+    return Words(_words(marks, passage, begin), is_estimated=True)
 
 
 def _pause_after(passage: Passage, cast: Cast) -> Int16:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from voiced.reading.aloud import Change, apply_changes
 from voiced.reading.reader import Reader
 from voiced.reading.transcript import Reading
 from voiced.synthesis.segmenter import Piece
@@ -41,6 +43,20 @@ class Passage:
     def part(self, start: int, end: int) -> Passage:
         """Return a part of it."""
         return Passage(self.text[start:end], self.starts[start:end], self.ends[start:end])
+
+    def changed(self, changes: Sequence[Change]) -> Passage:
+        """Return it as it is said; what is said for a part of it stands where that does."""
+        starts, ends, at = array("q"), array("q"), 0
+        for change in changes:
+            starts += self.starts[at : change.start]
+            ends += self.ends[at : change.start]
+            start, end = self.span(change.start, change.end)
+            starts.extend([start] * len(change.text))
+            ends.extend([end] * len(change.text))
+            at = change.end
+        starts += self.starts[at:]
+        ends += self.ends[at:]
+        return Passage(apply_changes(self.text, changes), starts, ends)
 
 
 class Cutter(Protocol):

@@ -8,24 +8,20 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from voiced.audio.pcm import AudioNormalizer
 from voiced.errors import BackendError, BackendLate, VoicedError
 from voiced.reading.phonemes import reach_phonemes
 from voiced.speech import Int16, PcmChunk, Segment, WordMark
 from voiced.synthesis.cast import Cast
+from voiced.synthesis.phrases import Part
 from voiced.synthesis.script import Passage
 
 log = logging.getLogger(__name__)
 
 _SLOWEST = 8  # phonemes a second, of a very slow voice; most speak 12 to 15
 _SENTENCE_END = re.compile(r"""[.!?…][.!?…"'”’»)\]]*\s+|[。！？｡]""")
-
-Part = tuple[Int16, list[WordMark]]
-"""Samples at the speech's rate, and the words that begin in or after them.
-
-The marks count samples as they are given here, from the segment's first.
-"""
 
 
 class Spoken:
@@ -34,6 +30,8 @@ class Spoken:
     def __init__(self, passage: Passage, cast: Cast, *, index: int, due: float) -> None:
         """Let a passage be heard at `due`, in event loop time."""
         self.passage = passage
+        self._changes = [] if cast.takes_text_as_it_is else cast.pronunciation.changes(passage.text)
+        self.said = passage.changed(self._changes)
         self.index = index
         self.samples = 0  # that were made so far
         self.words: list[WordMark] = []  # that are known so far
@@ -65,21 +63,43 @@ class Spoken:
             async for part in parts:
                 yield part
 
+    def given(self, said: int) -> int:
+        """Return how many code points of the passage so many stand for, as they are said."""
+        for change in self._changes:
+            if said <= change.start:
+                break
+            if said < change.start + len(change.text):
+                return change.start
+            said += change.end - change.start - len(change.text)
+        return said
+
     def heard(self) -> int:
-        """Say how many code points of the text need not be said again after a failure.
+        """Say how many code points, as they are said, need not be said again after a failure.
 
         Those before the word that was cut off; where the words are not known, those before a
         sentence that perhaps was.
         """
         if self.words:
             return max((w.start for w in self.words if w.sample < self.samples), default=0)
-        text, cast = self.passage.text, self._cast
+        text, cast = self.said.text, self._cast
         phonemes = int(self.samples / cast.sample_rate * cast.speed * _SLOWEST)
         reach = min(reach_phonemes(text, 0, phonemes), len(text))
         return max((end.end() for end in _SENTENCE_END.finditer(text, 0, reach)), default=0)
 
     async def _parts(self) -> AsyncGenerator[Part, None]:
-        cast, segment = self._cast, self._segment()
+        cast = self._cast
+        segment = self._segment()
+        fresh = partial(self._fresh, segment)
+        key = cast.phrase_key(segment)
+        async with aclosing(cast.phrases.parts(key, fresh, priority=cast.priority)) as parts:
+            async for samples, marks in parts:
+                self.samples += samples.size
+                self.words += marks
+                yield samples, marks
+
+    async def _fresh(self, segment: Segment) -> AsyncGenerator[Part, None]:
+        """Have the segment made; for whoever else says the same meanwhile, too."""
+        cast = self._cast
         normalizer = AudioNormalizer(
             source_rate=segment.voice.sample_rate,
             target_rate=cast.sample_rate,
@@ -90,8 +110,6 @@ class Spoken:
         def part(samples: Int16) -> Part:
             marks = [replace(mark, sample=normalizer.place(mark.sample)) for mark in held]
             held.clear()
-            self.samples += samples.size
-            self.words += marks
             return samples, marks
 
         try:
@@ -136,7 +154,7 @@ class Spoken:
         slowest, fastest = cast.backend.speeds
         return Segment(
             index=self.index,
-            text=passage.text,
+            text=self.said.text,
             start=passage.start,
             end=passage.end,
             voice=cast.voice,

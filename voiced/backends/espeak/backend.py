@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import Field
 from voiced.backends.base import Emit, SegmentSizes, SharedOptions, TTSBackendBase
 from voiced.backends.espeak.files import EspeakFiles
 from voiced.backends.espeak.process import EspeakProcess, EspeakSound, EspeakVoice
+from voiced.backends.paths import stamp
 from voiced.errors import LanguageNotSupported
 from voiced.reading.words import words
 from voiced.speech import MarkKind, PcmChunk, Segment, Voice, WordMark
@@ -35,7 +37,9 @@ class EspeakBackend(TTSBackendBase):
 
     async def initialize(self) -> None:
         """Load the library and list its voices."""
-        self._process = EspeakProcess(EspeakFiles.find(os.environ))
+        files = EspeakFiles.find(os.environ)
+        self._process = EspeakProcess(files)
+        self._stamp = await asyncio.to_thread(stamp, files.library, files.data / "phontab")
         try:
             await self.lane.call(self._start)
         except BaseException:  # a cancel, too, which the thread knows nothing of
@@ -46,6 +50,10 @@ class EspeakBackend(TTSBackendBase):
         files, self._variants, self._rate = self._process.list_voices()
         self._files = {file.id: file for file in files}
         self._voices = tuple(self._voice(file) for file in files)
+
+    def identity(self, voice: Voice) -> str:
+        """Tell the library and its data by their files."""
+        return f"{super().identity(voice)} {self._stamp}"
 
     def voices(self) -> Sequence[Voice]:
         """Return the voices without their variants: any may be spoken as `en-us+f3`."""

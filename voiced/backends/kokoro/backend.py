@@ -21,7 +21,7 @@ from voiced.backends.kokoro.model import MOST_TOKENS, Inferred, KokoroModel
 from voiced.backends.kokoro.torch_files import CONFIG
 from voiced.backends.kokoro.voices import SAMPLE_RATE, VoicePack
 from voiced.backends.marks import mark_words
-from voiced.backends.paths import expanded, is_there
+from voiced.backends.paths import expanded, is_there, stamp
 from voiced.errors import BackendUnavailable
 from voiced.models.published import KOKORO
 from voiced.models.store import find
@@ -78,6 +78,7 @@ class KokoroBackend(TTSBackendBase):
     async def initialize(self) -> None:
         """Load the model and its voices, on a thread of its own, and speak a word to nobody."""
         model_path, voices_path = _files(self.settings)
+        self._stamp = await asyncio.to_thread(stamp, model_path, voices_path)
         self._phonemizer = Phonemizer()
         self._pack = await asyncio.to_thread(VoicePack.open, voices_path)
         try:
@@ -105,6 +106,10 @@ class KokoroBackend(TTSBackendBase):
     def voices(self) -> Sequence[Voice]:
         """Return the voices without their blends: any may be spoken as `af_bella(2)+af_sky`."""
         return self._voices
+
+    def identity(self, voice: Voice) -> str:
+        """Tell the model and the voices by their files."""
+        return f"{super().identity(voice)} {self._stamp}"
 
     def find_voice(self, name: str) -> Voice | None:
         """Know a voice or a blend, whatever its case."""

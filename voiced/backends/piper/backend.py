@@ -105,6 +105,11 @@ class PiperBackend(TTSBackendBase):
         """Return the voices without their speakers: any may be spoken as `VOICE#SPEAKER`."""
         return self._voices
 
+    def identity(self, voice: Voice) -> str:
+        """Tell the voice by its files."""
+        file = self._files.get(voice.id.partition("#")[0].lower())
+        return f"{super().identity(voice)} {file.stamp if file else ''}"
+
     def find_voice(self, name: str) -> Voice | None:
         """Know `en_GB-aru-medium`, and each speaker of it by name or number, as `...#03`."""
         base, sign, wanted = name.partition("#")

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from voiced.backends.paths import stamp
 from voiced.speech import Voice
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class VoiceFile:
 
     path: Path  # of its model; its configuration lies beside it
     config: VoiceConfig
+    stamp: str  # of both
 
     @property
     def id(self) -> str:
@@ -129,4 +131,4 @@ def _read(path: Path) -> VoiceFile | None:
             *(path.stem, config.phoneme_type[:32]),
         )
         return None
-    return VoiceFile(path, config)
+    return VoiceFile(path, config, stamp(path, _config(path)))

@@ -39,6 +39,7 @@ class RemoteBackend(TTSBackendBase):
 
     settings: RemoteSettings
     is_local = False
+    reads_well = True
     first_segment: ClassVar[FirstSegment | None] = "sentence"
     learns_voices = True
     largest: int = 4000
