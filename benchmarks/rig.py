@@ -35,6 +35,7 @@ class Daemon:
     host: str
     ws_port: int
     http_port: int
+    wyoming_port: int
     first_line_ms: float  # from exec until it said where it listens
     ready_ms: float  # from exec until the ready file was there
     log: Path  # gone when the daemon is
@@ -114,7 +115,7 @@ def daemon(**variables: str) -> Iterator[Daemon]:
         config.touch()
         environ = {k: v for k, v in os.environ.items() if not k.startswith("VOICED_")}
         environ |= {"STATE_DIRECTORY": name, "VOICED_CONFIG": str(config)}
-        environ |= {"VOICED_AUTH__TOKEN": TOKEN}
+        environ |= {"VOICED_AUTH__TOKEN": TOKEN, "VOICED_CACHE__MEMORY_MB": "0"}
         environ |= {f"VOICED_{key.upper()}": value for key, value in variables.items()}
         command = [sys.executable, "-m", "voiced", "serve", "--port", "0", "--http-port", "0"]
         command += ["--no-zeroconf", "--ready-file", str(ready_file)]
@@ -138,6 +139,7 @@ def daemon(**variables: str) -> Iterator[Daemon]:
                 doors["websocket"]["host"],
                 doors["websocket"]["port"],
                 doors["http"]["port"],
+                doors["wyoming"]["port"],
                 first_line_ms,
                 ready_ms,
                 log,

@@ -54,7 +54,7 @@ async def test_no_key_is_told(tmp_path: Path) -> None:
         )
         where = ("--config", str(config))
         told = ""
-        async with serving(tmp_path, *where, HOME_KEY=_NAMED) as run:
+        async with serving(tmp_path, *where, HOME_KEY=_NAMED, VOICED_CACHE__MEMORY_MB="0") as run:
             async with connect(run.url) as client, aiohttp.ClientSession(run.http_url) as session:
                 for trouble in (Trouble(), Trouble(401, {"error": KEY}), Trouble(kind="html")):
                     for backend, fake in (

@@ -275,12 +275,12 @@ def write_until_killed(folder: Path, start: int) -> None:
 
 def test_a_kill_in_the_middle_of_writes_does_no_harm(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
-    for turn in range(10):
+    for turn in range(5):
         writer = spawn.Process(target=write_until_killed, args=(tmp_path, turn * 1000))
         writer.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while not _is_writing(tmp_path, turn) and time.monotonic() < deadline:
-            time.sleep(0.005)
+            time.sleep(0.01)
         assert writer.pid is not None
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()

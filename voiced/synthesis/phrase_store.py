@@ -35,13 +35,15 @@ _FORMAT = 1  # of the file; another one is begun anew
 _WAITING = 32  # phrases that wait to be written; more are not kept
 _MARK = struct.Struct("<IIQ")
 _FULL = 0.9  # of the bound, down to which the least used are dropped
-_TABLE = """
-create table phrases (
-    key blob primary key, used real not null, size integer not null, checksum blob not null,
-    marks blob not null, samples blob not null
-) without rowid;
-create index by_use on phrases (used);
-"""
+_TABLES = (
+    "drop table if exists phrases",
+    """create table phrases (
+        key blob primary key, used real not null, size integer not null, checksum blob not null,
+        marks blob not null, samples blob not null
+    ) without rowid""",
+    "create index by_use on phrases (used)",
+    f"pragma user_version = {_FORMAT}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,12 @@ class PhraseFile:
             # A power cut may lose the latest phrases, and damages nothing.
             database.execute("pragma journal_mode = wal")
             database.execute("pragma synchronous = normal")
+            database.execute("begin immediate")  # another process may begin it, too
             (version,) = database.execute("pragma user_version").fetchone()
             if version != _FORMAT:
-                database.execute("drop table if exists phrases")
-                database.executescript(f"begin; {_TABLE} pragma user_version = {_FORMAT}; commit;")
+                for statement in _TABLES:
+                    database.execute(statement)
+            database.execute("commit")
             database.execute("select count(*), sum(size) from phrases").fetchone()
         except BaseException:
             database.close()

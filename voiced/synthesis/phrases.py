@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ LONGEST_PHRASE = 200
 Part = tuple[Int16, list[WordMark]]
 """Samples, and the words that begin in or after them; the marks count from the phrase's first."""
 
-_AT_ONCE = 2400  # samples of a part that comes from the cache
+_AT_FIRST, _AT_ONCE = 1200, 2400  # samples of the parts that come from the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class PhraseCache:
             self.hits += 1
             for part in _parts_of(phrase):
                 yield part
+                await asyncio.sleep(0)  # what was given is sent before more is encoded
             return
         making = self._being_made.get(key)
         # One that waits its turn among the normal ones would hold up a more urgent one.
@@ -212,10 +214,7 @@ class _Making:
 
 
 def _parts_of(phrase: Phrase) -> list[Part]:
-    """Cut a phrase into parts, as an engine gives it."""
-    marks = list(phrase.marks)
-    parts = []
-    for at in range(0, phrase.samples.size, _AT_ONCE):
-        parts.append((phrase.samples[at : at + _AT_ONCE], marks))
-        marks = []
-    return parts
+    """Cut a phrase into parts, as an engine gives it; the first is short, to be encoded soon."""
+    edges = [0, *range(_AT_FIRST, phrase.samples.size, _AT_ONCE), phrase.samples.size]
+    parts: list[Part] = [(phrase.samples[start:end], []) for start, end in pairwise(edges)]
+    return [(parts[0][0], list(phrase.marks)), *parts[1:]]
