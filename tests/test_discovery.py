@@ -179,3 +179,22 @@ def test_a_wildcard_is_never_published_as_such() -> None:
     assert real_addresses("192.168.1.7") == ["192.168.1.7"]
     for host in ("0.0.0.0", "::"):
         assert not {"0.0.0.0", "::", "127.0.0.1", "::1"} & set(real_addresses(host))
+
+
+async def test_an_address_that_went_and_came_back_is_advertised_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("voiced.discovery._ADDRESSES_EVERY_S", 0.05)
+    caplog.set_level(logging.INFO)
+    addresses = list(LOOPBACK)
+    advertiser = Advertiser(KITCHEN, find_addresses=lambda _: list(addresses))
+    task = asyncio.create_task(advertiser.run())
+    await eventually(lambda: "advertised as" in caplog.text)
+    addresses.clear()
+    await eventually(lambda: "no network interface" in caplog.text)
+    caplog.clear()
+    addresses += LOOPBACK
+    await eventually(lambda: "advertised as" in caplog.text)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

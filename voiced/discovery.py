@@ -27,6 +27,8 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from voiced.config import is_loopback
 
 log = logging.getLogger(__name__)
+# It writes a traceback for each packet that an interface does not take which has just gone.
+logging.getLogger("zeroconf").setLevel(logging.CRITICAL)
 
 SERVICE = "_voiced._tcp.local."
 _WYOMING = "_wyoming._tcp.local."
@@ -118,8 +120,8 @@ class Advertiser:
         try:
             while services := self._advertisement.services(self._number):
                 addresses = [await self._addresses(service.host) for service in services]
-                if addresses != known and await self._publish(services, addresses):
-                    known = addresses
+                if addresses != known:
+                    known = addresses if await self._publish(services, addresses) else None
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_ADDRESSES_EVERY_S):
                         await self._has_rival.wait()
@@ -157,7 +159,7 @@ class Advertiser:
             async with asyncio.timeout(_PUBLISH_S):
                 self._zeroconf = AsyncZeroconf(interfaces=interfaces)
                 for service, found in zip(services, addresses, strict=True):
-                    await self._register(self._zeroconf, service, found)
+                    await self._register(self._zeroconf, service, found, set(interfaces))
         except NonUniqueNameException:
             self._tell_twin()
         except (OSError, ZeroconfError, TimeoutError) as error:
@@ -171,7 +173,7 @@ class Advertiser:
         return False
 
     async def _register(
-        self, zeroconf: AsyncZeroconf, service: _Service, addresses: list[str]
+        self, zeroconf: AsyncZeroconf, service: _Service, addresses: list[str], ours: set[str]
     ) -> None:
         info = AsyncServiceInfo(
             service.type,
@@ -182,7 +184,7 @@ class Advertiser:
             parsed_addresses=addresses,
         )
         on_rival = self._has_rival.set if service.may_be_renamed else self._tell_twin
-        listener = _Listener(info, on_rival=on_rival, on_twin=self._tell_twin)
+        listener = _Listener(info, ours, on_rival=on_rival, on_twin=self._tell_twin)
         zeroconf.zeroconf.async_add_listener(listener, None)
         announcing = await zeroconf.async_register_service(
             info, allow_name_change=service.may_be_renamed
@@ -216,13 +218,21 @@ class _Listener(RecordUpdateListener):
     """
 
     def __init__(
-        self, info: AsyncServiceInfo, *, on_rival: Callable[[], None], on_twin: Callable[[], None]
+        self,
+        info: AsyncServiceInfo,
+        addresses: set[str],
+        *,
+        on_rival: Callable[[], None],
+        on_twin: Callable[[], None],
     ) -> None:
-        """Call `on_rival` for one that keeps the name, `on_twin` for one with the same id."""
+        """Call `on_rival` for one that keeps the name, `on_twin` for one with the same id.
+
+        `addresses` are all of this machine that are told.
+        """
         self._info = info
         self._on_rival = on_rival
         self._on_twin = on_twin
-        self._addresses = set(info.dns_addresses())
+        self._addresses = {ipaddress.ip_address(address).packed for address in addresses}
 
     def async_update_records(
         self,
@@ -243,7 +253,7 @@ class _Listener(RecordUpdateListener):
                 self._on_twin()
 
     def _is_foreign(self, record: DNSAddress) -> bool:
-        return record.key == self._info.server_key and record not in self._addresses
+        return record.key == self._info.server_key and record.address not in self._addresses
 
 
 def real_addresses(host: str) -> list[str]:

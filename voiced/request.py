@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -107,6 +107,9 @@ class SpeechRequest(BaseModel):
             for key, value in data.items()
             if value is not None and not (key in _NAMES and value == "")
         }
+
+    may_take_another_voice: ClassVar[bool] = False
+    """A voice that is not there means the usual one, rather than an error."""
 
     def text(self) -> SpeechText:
         """Return the text to be spoken: here one that has not begun."""

@@ -146,8 +146,9 @@ see "_voiced._tcp, IPv6" '^=;voiced-b;IPv6;[^;]*;_voiced._tcp;local;'
 see "_wyoming._tcp, IPv6" "^=;voiced-b;IPv6;voiced-$id;_wyoming._tcp;local;"
 never "an address that stands for all" ';(0\.0\.0\.0|::);[0-9]+;'
 
-ip -n "$ours" addr add 192.168.77.9/24 dev voiced-a
 ip -n "$ours" addr del 192.168.77.1/24 dev voiced-a
+ip -n "$ours" addr add 192.168.77.9/24 dev voiced-a
+ip -n "$ours" route replace default dev voiced-a
 see "the new address, after a change" '_wyoming._tcp;local;.*;192\.168\.77\.9;'
 
 : >"$work/found"

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from voiced.reading.lexicon import Entry, Lexicon
 from voiced.speech import AudioFormat, AudioFrame, WordMark, Words
 from voiced.synthesis.manager import TTSBackendManager
 from voiced.synthesis.phrase_store import FILE, DiskPhrases, PhraseFile
-from voiced.synthesis.phrases import Phrase, PhraseCache
+from voiced.synthesis.phrases import Part, Phrase, PhraseCache
 
 TEXT = "The kettle is on."
 MB = 1_000_000
@@ -322,3 +322,61 @@ def test_a_phrase_of_another_format_is_begun_anew(tmp_path: Path) -> None:
     file = PhraseFile(tmp_path, most_bytes=MB)
     assert file.keys() == set()
     file.close()
+
+
+async def test_a_file_that_another_process_holds_is_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with cached(tmp_path, memory_mb=0) as (manager, phrases):
+        _, first = await speak(manager, TEXT)
+        await asyncio.sleep(0.1)
+        with sqlite3.connect(tmp_path / FILE) as other:
+            other.execute("begin exclusive")
+            other.execute("update phrases set used = 1")
+            began = time.monotonic()
+            assert (await speak(manager, TEXT))[1] == first
+            await speak(manager, "Another one.")
+            assert time.monotonic() - began < 3
+            await asyncio.sleep(0.5)
+            other.rollback()
+        assert "database is locked" in caplog.text
+        assert "damaged" not in caplog.text
+        await speak(manager, "And another one.")
+        await asyncio.sleep(0.2)
+        hits = phrases.hits
+        await speak(manager, "And another one.")
+        assert phrases.hits == hits + 1
+
+
+async def test_a_file_that_breaks_is_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = DiskPhrases(tmp_path, most_bytes=10 * MB)
+    await store.open()
+
+    def broken(_self: PhraseFile, _key: bytes) -> Phrase | None:
+        raise sqlite3.DatabaseError("malformed")
+
+    store.put(key(1), phrase(1))
+    await asyncio.sleep(0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PhraseFile, "get", broken)
+        assert await store.get(key(1)) is None
+    assert "damaged (malformed) and begun anew" in caplog.text
+    store.put(key(2), phrase(2))
+    await asyncio.sleep(0.1)
+    assert is_right(await store.get(key(2)), 2)
+    assert await store.get(key(1)) is None
+    await store.close()
+
+
+async def test_what_was_cut_off_within_is_not_kept() -> None:
+    cache = PhraseCache(memory_bytes=MB)
+
+    async def make() -> AsyncGenerator[Part, None]:
+        yield np.zeros(100, np.int16), []
+        raise asyncio.CancelledError
+
+    async with aclosing(cache.parts(b"a", make)) as parts:
+        assert len([part async for part in parts]) == 1
+    assert cache.size_bytes == 0

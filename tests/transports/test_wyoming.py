@@ -393,3 +393,52 @@ async def test_it_drains() -> None:
         await asyncio.wait_for(draining, PATIENCE_S)
         await connected.write_event(Synthesize(text=TEXT).event())
         assert Error.from_event((await until(connected))[-1]).code == "shutting_down"
+
+
+async def test_an_unknown_voice_is_the_usual_one_wherever_it_is_looked_for() -> None:
+    types = {"first": scripted(), "second": scripted()}
+    async with running_manager(types) as manager, door(manager) as (_, port):
+        for name in ("second/nobody", "nobody", "third/nobody"):
+            async with client(port) as connected:
+                voice = SynthesizeVoice(name=name)
+                await connected.write_event(Synthesize(text="Hello.", voice=voice).event())
+                assert audio_of(await until(connected, AudioStop))
+
+
+async def test_who_leaves_with_texts_waiting_does_not_hold_up_the_end() -> None:
+    async with door() as (made, port):
+        async with client(port) as connected:
+            for _ in range(5):
+                await connected.write_event(Synthesize(text=TEXT * 20).event())
+            await until(connected, AudioChunk)
+            draining = asyncio.create_task(made.drain())
+            await asyncio.sleep(0.05)
+        await asyncio.wait_for(draining, 2)
+
+
+async def test_a_text_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voiced.transports.wyoming._SILENT_S", 0.2)
+    async with running_manager() as manager, door(manager) as (made, port):
+        async with client(port) as connected:
+            await connected.write_event(SynthesizeStart().event())
+            await connected.write_event(SynthesizeChunk(text="The kettle").event())
+            assert await until(connected, SynthesizeStopped)
+            assert manager.speaking == 0
+            assert await connected.read_event() is None  # nothing is said, and nothing asked
+        await eventually(lambda: made.sessions == 0)
+
+
+async def test_half_a_surrogate_is_answered() -> None:
+    async with door() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b'{"type": "ping", "data": {"text": "\\ud800"}}\n')
+        assert b"pong" in await asyncio.wait_for(reader.readline(), PATIENCE_S)
+        writer.close()
+
+
+async def test_all_addresses_are_those_of_ipv4_too() -> None:
+    async with running_manager() as manager:
+        made = WyomingDoor(manager, version="0.0.0")
+        port = await made.start("::", 0)
+        assert (await info_of(port)).tts
+        await made.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 from wyoming.event import Event
@@ -108,7 +108,8 @@ def _object(text: bytes) -> dict[str, Any]:
 
 def encode(event: Event) -> bytes:
     """Return the bytes of an event; its data are not in its line, which clients read to a limit."""
-    data = json.dumps(event.data, ensure_ascii=False).encode() if event.data else b""
+    text = json.dumps(event.data, ensure_ascii=False) if event.data else ""
+    data = text.encode(errors="replace")  # halves of surrogates, as a ping may have them
     head: dict[str, Any] = {"type": event.type}
     if data:
         head["data_length"] = len(data)
@@ -214,7 +215,13 @@ class _Chunk(BaseModel):
     text: str
 
 
-class SynthesizeRequest(SpeechRequest):
+class StreamRequest(SpeechRequest):
+    """A text that comes in parts. A voice that turns out to be none means the usual one."""
+
+    may_take_another_voice: ClassVar[bool] = True
+
+
+class SynthesizeRequest(StreamRequest):
     """A text that came whole; it may be empty."""
 
     input: str = ""
@@ -282,13 +289,13 @@ class WyomingSession:
             text = event.data.get("text")
             return Answer(Pong(text if isinstance(text, str) else None).event())
         if SynthesizeStart.is_type(event.type):
-            self._end_stream()
+            self.end_stream()
             self._stream = self._order(event.data, is_stream=True)
             return self._stream
         if SynthesizeChunk.is_type(event.type):
             self._append(event.data)
         elif SynthesizeStop.is_type(event.type):
-            self._end_stream()
+            self.end_stream()
         elif Synthesize.is_type(event.type) and self._stream is None:
             # Within a stream it is the whole text once more, for servers that know no streams.
             return self._order(event.data, is_stream=False)
@@ -307,7 +314,7 @@ class WyomingSession:
             keys = {"model": model, "voice": voice, "language": language}
             check_length(len(wanted.text), limit=self.limits.max_input_chars, param="text")
             request = (
-                SpeechRequest.model_validate(keys)
+                StreamRequest.model_validate(keys)
                 if is_stream
                 else SynthesizeRequest.model_validate(keys | {"input": wanted.text})
             )
@@ -333,7 +340,8 @@ class WyomingSession:
         else:
             order.plan.text.append(chunk.text, at=self.now())
 
-    def _end_stream(self) -> None:
+    def end_stream(self) -> None:
+        """Let the text that came in parts end here, if one is open."""
         if self._stream is not None and self._stream.plan is not None:
             self._stream.plan.text.end()
         self._stream = None

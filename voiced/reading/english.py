@@ -147,6 +147,7 @@ _ABBREVIATIONS = {
     "tel": "telephone",
     "ext": "extension",
 }
+_TITLES = frozenset("Prof Sgt Capt Gen Gov Rev vs Fig Vol".split())  # a name or number follows
 _FRACTIONS = {
     2: ("half", "halves"),
     3: ("third", "thirds"),
@@ -158,6 +159,12 @@ _FRACTIONS = {
 _VULGAR = {"½": "a half", "¼": "a quarter", "¾": "three quarters", "⅓": "a third",
            "⅔": "two thirds", "⅛": "an eighth"}  # fmt: skip
 _NUMERATORS = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_TELEPHONE_WORD = re.compile(
+    r"(?:call|phone|tel|dial|number|text|at)\W+(?:\w+\W+)?$", re.IGNORECASE
+)
+_SHARE_WORD = re.compile(
+    r"(?:page|part|season|episode|step|level|rated?|it|score|scored)\W+$", re.IGNORECASE
+)
 _DECADES = {
     "20": "twenties",
     "30": "thirties",
@@ -176,6 +183,12 @@ _AFTER = r"(?![\w]|[.,:/-]\d)"
 
 def _is_one(number: str) -> bool:
     return number.lstrip("-−") == "1"
+
+
+def _stop(match: re.Match[str]) -> str:
+    """Return the full stop that ends a sentence, too, besides what is abbreviated."""
+    is_last = re.match(r"\s*$|\s+[A-Z\"“]", match.string[match.end() :])
+    return "." if match[0].endswith(".") and is_last else ""
 
 
 def _ordinal(day: int) -> str:
@@ -233,8 +246,10 @@ def _ip_address(match: re.Match[str]) -> str:
       | 0\d{2,4} [ ] \d{3,4} [ ] \d{3,4} )
     (?![\w-]|[.,]\d)"""
 )
-def _telephone(match: re.Match[str]) -> str:
+def _telephone(match: re.Match[str]) -> str | None:
     groups = re.findall(r"\+|\d+", match[0])
+    if match[0][0] == "+" and len("".join(groups)) < 8:
+        return None  # "+10.50"
     said = ["plus" if group == "+" else " ".join(group) for group in groups]
     return ", ".join(said).replace("plus, ", "plus ")
 
@@ -243,13 +258,24 @@ def _telephone(match: re.Match[str]) -> str:
 
 
 @rule(
-    rf"""(?P<minus>(?<![\w-])[-−])? (?<![\w$])
+    rf"""(?P<minus>(?<![\w-])[-−])? (?<![\w$/])
     (?P<sign>US\$|[$£€¥₹₩₽]|(?:USD|GBP|EUR|CHF)[ ]) [ ]? (?P<number>{_NUMBER})
-    (?: [ ]?(?P<large>million|billion|trillion|thousand)\b | (?P<short>[kKmM]|[mbt]n|[bB])\b )?
-    (?! [.,]?\d )""",
+    (?: [ ]?(?P<large>million|billion|trillion|thousand)\b | [ ]?(?P<short>[mbt]n)\b
+      | (?P<letter>[kKmMbB])\b )?
+    (?! \w | [.,]\d )""",
 )
 def _money(match: re.Match[str]) -> str:
     return _amount(match["number"], match["sign"].strip(), _large(match), match["minus"])
+
+
+@rule(
+    rf"""(?<![\w$/-]) (?P<sign>[$£€]) (?P<from>{_NUMBER}) [ ]?[-–][ ]? (?P=sign)? (?P<to>{_NUMBER})
+    (?: [ ]?(?P<large>million|billion|trillion|thousand)\b | [ ]?(?P<short>[mbt]n)\b
+      | (?P<letter>[kKmMbB])\b )? (?! \w | [.,-]\d )"""
+)
+def _money_range(match: re.Match[str]) -> str:
+    last = _amount(match["to"], match["sign"], _large(match), None)
+    return f"{match['from'].replace(',', '')} to {last}"
 
 
 @rule(
@@ -262,7 +288,8 @@ def _money_after(match: re.Match[str]) -> str:
 
 
 def _large(match: re.Match[str]) -> str:
-    return match["large"] or _LARGE.get((match["short"] or "").lower(), "")
+    found = match.groupdict()
+    return found["large"] or _LARGE.get((found["short"] or found.get("letter") or "").lower(), "")
 
 
 def _amount(number: str, sign: str, large: str, minus: str | None) -> str:
@@ -309,22 +336,25 @@ def _month(match: re.Match[str]) -> str:
 
 
 @rule(
-    rf"""\b(?P<day>{"|".join(sorted(_DAYS, key=len, reverse=True))})\b\.?
-    (?= ,?[ ] (?: \d | [A-Z][a-z]+[ ]\d ) )"""
+    rf"""(?<!the[ ]) \b(?P<day>{"|".join(sorted(_DAYS, key=len, reverse=True))})\b\.?
+    (?= ,[ ](?:\d|[A-Z][a-z]+[ ]\d)
+      | [ ]\d{{1,2}} (?: :\d\d | [ ]?[aApP]\.?[mM] | (?:st|nd|rd|th)\b
+        | [ ](?:{"|".join(_MONTHS)}|{_SHORT_MONTHS})\b ) )"""
 )
 def _day(match: re.Match[str]) -> str:
     return _DAYS[match["day"]]
 
 
 @rule(
-    r"""(?<![\w:.,-]) (?P<hour>[01]?\d|2[0-4]) : (?P<minute>[0-5]\d) (?: :(?P<second>[0-5]\d) )?
+    r"""(?: (?<![\w:.,-]) | (?<=\d:\d\d-) ) (?P<hour>[01]?\d|2[0-4])
+    : (?P<minute>[0-5]\d) (?: :(?P<second>[0-5]\d) )?
     (?P<half> [ ]?[aApP]\.?[mM]\b\.? )? (?![\d:]|\.\d)"""
 )
 def _time(match: re.Match[str]) -> str:
     hour, minute = int(match["hour"]), int(match["minute"])
     half = ""
     if match["half"]:
-        half = " a m" if match["half"].strip()[0] in "aA" else " p m"
+        half = (" a m" if match["half"].strip()[0] in "aA" else " p m") + _stop(match)
     if match["second"]:
         parts = [f"{hour} hours" if hour != 1 else "1 hour"] if hour else []
         parts += [f"{minute} minutes" if minute != 1 else "1 minute"] if minute else []
@@ -339,14 +369,49 @@ def _time(match: re.Match[str]) -> str:
     return f"{hour or 'zero'} {said}{half}"
 
 
+@rule(r"(?<=\d:\d\d)[ ]?[-–][ ]?(?=\d{1,2}:\d\d)")
+def _until(_match: re.Match[str]) -> str:
+    return " to "
+
+
+@rule(
+    r"""(?<![\w:.,-]) (?P<from>1[0-2]|[1-9]) [ ]?[-–][ ]? (?P<to>1[0-2]|[1-9])
+    [ ]? (?P<half>[aApP])\.?[mM]\b\.?"""
+)
+def _hours(match: re.Match[str]) -> str:
+    return f"{match['from']} to {match['to']} {match['half'].lower()} m{_stop(match)}"
+
+
+@rule(
+    r"""(?<![\w.,]) (?: (?P<h>\d{1,3})[ ]?h[ ]? )? (?P<m>\d{1,2})[ ]?m(?:in)?
+    (?: [ ]?(?P<s>\d{1,2})[ ]?s )? (?!\w)"""
+)
+def _duration(match: re.Match[str]) -> str | None:
+    if not (match["h"] or match["s"]):
+        return None  # metres, or minutes
+    parts = ((match["h"], "hour"), (match["m"], "minute"), (match["s"], "second"))
+    said = [f"{int(n)} {unit}{'' if int(n) == 1 else 's'}" for n, unit in parts if n]
+    return " ".join(said)
+
+
 @rule(r"\b(?P<hour>1[0-2]|[1-9])[ ]?(?P<half>[aApP])\.?[mM]\b\.?")
 def _hour(match: re.Match[str]) -> str:
-    return f"{match['hour']} {match['half'].lower()} m"
+    return f"{match['hour']} {match['half'].lower()} m{_stop(match)}"
 
 
 @rule(r"\b(?P<century>1[0-9]|20)(?P<decade>[2-9]0)['’]?s\b")
 def _decade(match: re.Match[str]) -> str:
     return f"{match['century']} {_DECADES[match['decade']]}"
+
+
+@rule(r"(?<=\b(?:the|her|his|ies)[ ])(?P<decade>[2-9]0)s\b")
+def _bare_decade(match: re.Match[str]) -> str:
+    return _DECADES[match["decade"]]
+
+
+@rule(r"\b(?P<century>1[1-9])00s\b")
+def _century(match: re.Match[str]) -> str:
+    return f"{match['century']} hundreds"
 
 
 @rule(r"(?<!\w)['’](?P<decade>[2-9]0)s\b")
@@ -365,6 +430,8 @@ def _quantity(match: re.Match[str]) -> str | None:
     number, unit = match["number"], match["unit"]
     if unit in ("m", "g", "l", "s", "h", "V", "W", "L", "min") and "," in number:
         return None  # "1,000 m" may be money or people
+    if unit == "s" and match[0][-2].isdigit() and "." not in number:
+        return None  # "the 80s"
     one, several = _UNITS[unit]
     vulgar = f" and {_VULGAR[match['vulgar']]}" if match["vulgar"] else ""
     said = f"{number.replace(',', '')}{vulgar} {one if _is_one(number) and not vulgar else several}"
@@ -372,21 +439,25 @@ def _quantity(match: re.Match[str]) -> str | None:
 
 
 @rule(
-    rf"""{_BEFORE} (?P<from>{_NUMBER}) [ ]?[-–][ ]? (?P<to>{_NUMBER})
-    (?P<rest> [ ]?(?:{_UNIT}) ) (?![\w²³/°])"""
+    rf"""{_BEFORE} (?P<minus>[-−])? (?P<from>{_NUMBER}) (?: [ ]?(?:{_UNIT}) )? [ ]?[-–][ ]?
+    (?P<to>{_NUMBER}) (?P<rest> [ ]?(?:{_UNIT}) ) (?![\w²³/°])"""
 )
 def _quantity_range(match: re.Match[str]) -> str:
     several = _UNITS[match["rest"].strip()][1]
-    return f"{match['from']} to {match['to']} {several}"
+    said = f"{match['from']} to {match['to']} {several}"
+    return f"minus {said}" if match["minus"] else said
 
 
 @rule(r"(?<![\w.,/:-])(?P<from>\d{1,4})[-–](?P<to>\d{1,4})(?P<percent>%)?(?![\w/:]|[.,-]\d|-\w)")
 def _range(match: re.Match[str]) -> str | None:
-    if len(match["from"]) == 3 and len(match["to"]) == 4:  # of a telephone
-        return f"{' '.join(match['from'])}, {' '.join(match['to'])}"
-    if int(match["from"]) >= int(match["to"]):
+    first, second = match["from"], match["to"]
+    before = match.string[: match.start()]
+    if len(first) == 3 and len(second) == 4 and _TELEPHONE_WORD.search(before):
+        return f"{' '.join(first)}, {' '.join(second)}"
+    is_name = len(first) > 2 and re.search(r"[A-Z]\w*[ ]$", before)  # "Boeing 737-800"
+    if is_name or int(first) >= int(second):
         return None
-    return f"{match['from']} to {match['to']}{' percent' if match['percent'] else ''}"
+    return f"{first} to {second}{' percent' if match['percent'] else ''}"
 
 
 @rule(r"""(?<!\w)(?P<feet>[1-9])['’′][ ]?(?P<inches>1[01]|\d)(?:["”″]|['’′]{2})""")
@@ -395,7 +466,8 @@ def _height(match: re.Match[str]) -> str:
 
 
 @rule(
-    rf"{_BEFORE}(?P<a>{_NUMBER})[ ]?[x×][ ]?(?P<b>{_NUMBER})(?:[ ]?[x×][ ]?(?P<c>{_NUMBER}))?(?!\w)"
+    rf"""{_BEFORE} (?!0x) (?P<a>{_NUMBER}) [ ]?[x×][ ]? (?P<b>{_NUMBER})
+    (?: [ ]?[x×][ ]? (?P<c>{_NUMBER}) )? (?!\w)"""
 )
 def _dimensions(match: re.Match[str]) -> str:
     return " by ".join(filter(None, match.group("a", "b", "c")))
@@ -404,6 +476,8 @@ def _dimensions(match: re.Match[str]) -> str:
 @rule(r"(?<![\w./-])(?P<whole>\d+[ ])?(?P<top>[1-9])/(?P<bottom>2|3|4|5|8|10)(?![\w/]|\.\d)")
 def _fraction(match: re.Match[str]) -> str | None:
     top, bottom = int(match["top"]), int(match["bottom"])
+    if _SHARE_WORD.search(match.string[: match.start()]):
+        return f"{top} of {bottom}"
     if top >= bottom:
         return None
     one, several = _FRACTIONS[bottom]
@@ -414,7 +488,7 @@ def _fraction(match: re.Match[str]) -> str | None:
     return said
 
 
-@rule(r"(?P<whole>\d+)[ ]?(?P<vulgar>[½¼¾⅓⅔⅛])")
+@rule(r"(?<!\d)(?P<whole>\d+)[ ]?(?P<vulgar>[½¼¾⅓⅔⅛])")
 def _mixed(match: re.Match[str]) -> str:
     return f"{match['whole']} and {_VULGAR[match['vulgar']]}"
 
@@ -447,9 +521,10 @@ def _version(_match: re.Match[str]) -> str:
 # ------------------------------------------------------------------------------------- short words
 
 
-@rule(rf"\b(?P<word>{'|'.join(sorted(_ABBREVIATIONS, key=len, reverse=True))})\.(?=[ ]\S)")
+@rule(rf"\b(?P<word>{'|'.join(sorted(_ABBREVIATIONS, key=len, reverse=True))})\.(?=[ ]\S|$)")
 def _abbreviation(match: re.Match[str]) -> str:
-    return _ABBREVIATIONS[match["word"]]
+    stop = "" if match["word"] in _TITLES else _stop(match)
+    return _ABBREVIATIONS[match["word"]] + stop
 
 
 @rule(r"\bvs\b(?!\.)")
@@ -468,6 +543,9 @@ def _rules(*, is_american: bool) -> tuple[Rule, ...]:
 
     months = rf"(?P<month>{'|'.join(_MONTHS)}|{_SHORT_MONTHS})\b\.?"
     day = r"(?P<day>[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th)?"
+    year = r"(?:,?[ ](?P<year>[12]\d{3})\b)?"
+    counted = r"(?!\w|[.,:]\d|%|[-–]\d|[ ](?:[a-z]|\d))"  # "In March 20 people came"
+    before = r"(?<![\w.,/:-])(?:the[ ])?"
     return (
         _web,
         _www,
@@ -481,16 +559,23 @@ def _rules(*, is_american: bool) -> tuple[Rule, ...]:
         ),
         _telephone,
         _ip_address,
-        date(rf"\b{months}[ ]{day}(?!\w|[.:]\d)(?:,?[ ](?P<year>[12]\d{{3}})\b)?", _month_and_day),
-        date(rf"(?<![\w.,/:-]){day}[ ]{months}(?:,?[ ](?P<year>[12]\d{{3}})\b)?", _month_and_day),
+        date(rf"\b{months}[ ](?:{day},?[ ](?P<year>[12]\d{{3}})\b)", _month_and_day),
+        date(rf"\b{months}[ ]{day}(?P<year>){counted}", _month_and_day),
+        date(rf"{before}{day}[ ]{months}{year}", _month_and_day),
         _month,
         _day,
+        _money_range,
         _money,
         _money_after,
+        _until,
         _time,
+        _hours,
         _hour,
+        _duration,
         _decade,
         _short_decade,
+        _bare_decade,
+        _century,
         _quantity_range,
         _quantity,
         _range,

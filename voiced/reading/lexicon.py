@@ -41,6 +41,8 @@ class Entry(BaseModel):
 
     @model_validator(mode="after")
     def _is_said(self) -> Entry:
+        if not self.write.strip():
+            raise ValueError("write is blank")
         if not (self.say or self.ipa):
             raise ValueError("it has neither say nor ipa")
         if self.ipa and not GIVEN.fullmatch(self.given):

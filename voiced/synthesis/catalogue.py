@@ -148,14 +148,17 @@ class Catalogue:
         backend_id, _, plain = name.partition("/")
         usual = self.usual_backend()
         others = [i for i in self._pool.ids() if i != usual and self._pool.loaded(i)]
+        believed: tuple[str | None, str | None] = (None, None)
         for wanted, voice in ((backend_id, plain), *((i, name) for i in (usual, *others))):
             if not voice or self._pool.problem(wanted):
                 continue
             backend = self._pool.loaded(wanted)
             for spelled in (f"{voice}#{speaker}", voice) if speaker else (voice,):
-                if backend is None or backend.find_voice(spelled):
+                if backend is None:
+                    believed = believed if believed[0] else (wanted, spelled)
+                elif backend.find_voice(spelled):
                     return wanted, spelled
-        return None, None
+        return believed
 
     async def voices_by_backend(
         self, known: Mapping[str, Sequence[Voice]]
@@ -254,7 +257,12 @@ class Catalogue:
             alias = self._mappings.voice(name, backend_id=backend_id, backend_type=kind)
             if alias is not None and backend.find_voice(alias):
                 name = alias
-            elif is_fallback or not request.voice or self._mappings.is_alias(name):
+            elif (
+                is_fallback
+                or not request.voice
+                or request.may_take_another_voice
+                or self._mappings.is_alias(name)
+            ):
                 name = None  # only a name that the client means to be one here can be wrong
         try:
             return backend.choose_voice(name, language)

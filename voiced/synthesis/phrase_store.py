@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 FILE = "phrases.sqlite"
 _FORMAT = 1  # of the file; another one is begun anew
 _WAITING = 32  # phrases that wait to be written; more are not kept
+_LOCKED_S = 0.2  # that another process may hold the file, before it is done without
 _MARK = struct.Struct("<IIQ")
 _FULL = 0.9  # of the bound, down to which the least used are dropped
 _TABLES = (
@@ -72,6 +73,8 @@ class PhraseFile:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connected()
+        except sqlite3.OperationalError as error:  # the disk is full, another one holds it
+            raise OSError(str(error)) from error
         except sqlite3.DatabaseError as error:
             log.warning("the file of phrases is damaged (%s) and begun anew", error)
             self._delete()
@@ -80,8 +83,20 @@ class PhraseFile:
         except sqlite3.Error as error:
             raise OSError(str(error)) from error
 
+    def begin_anew(self) -> None:
+        """Delete a file that is damaged, and begin another one.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        self._database.close()
+        self._delete()
+        self._database = self._open()
+
     def _connected(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(
+            self._path, timeout=_LOCKED_S, isolation_level=None, check_same_thread=False
+        )
         try:
             self._path.chmod(0o600)
             # A power cut may lose the latest phrases, and damages nothing.
@@ -123,7 +138,8 @@ class PhraseFile:
             log.warning("a kept phrase was damaged and is dropped")
             self._database.execute("delete from phrases where key = ?", (key,))
             return None
-        self._database.execute("update phrases set used = ? where key = ?", (time.time(), key))
+        with suppress(sqlite3.OperationalError):  # another process writes
+            self._database.execute("update phrases set used = ? where key = ?", (time.time(), key))
         found = tuple(WordMark(*mark) for mark in _MARK.iter_unpack(marks))
         return Phrase(np.frombuffer(samples, np.int16), found)
 
@@ -169,6 +185,7 @@ class DiskPhrases:
         self._most_bytes = most_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="voiced-phrases")
         self._file: PhraseFile | None = None
+        self._complaint = ""
         self._keys: set[bytes] = set()
         self._writing: set[asyncio.Future[None]] = set()
 
@@ -178,22 +195,15 @@ class DiskPhrases:
             self._file = await self._do(
                 lambda: PhraseFile(self._folder, most_bytes=self._most_bytes)
             )
-            self._keys = await self._do(self._file.keys)
+            self._keys = await self._do(lambda: self._tried(PhraseFile.keys) or set())
         except OSError as error:
             log.warning("phrases are not kept on the disk: %s", error.strerror or error)
-        except sqlite3.Error as error:
-            log.warning("phrases are not kept on the disk: %s", error)
-            self._file = None
 
     async def get(self, key: bytes) -> Phrase | None:
         """Return a phrase, if it is there and whole."""
-        if self._file is None or key not in self._keys:
+        if key not in self._keys:
             return None
-        try:
-            phrase = await self._do(lambda: self._opened.get(key))
-        except sqlite3.Error as error:
-            self._give_up(error)
-            return None
+        phrase = await self._do(lambda: self._tried(lambda file: file.get(key)))
         if phrase is None:
             self._keys.discard(key)
         return phrase
@@ -207,33 +217,45 @@ class DiskPhrases:
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
 
-    def _write(self, key: bytes, phrase: Phrase) -> None:
-        try:
-            gone = self._opened.put(key, phrase)
-        except sqlite3.Error as error:
-            self._give_up(error)
-        else:
-            self._keys.add(key)
-            self._keys.difference_update(gone)
-
     async def close(self) -> None:
         """Write what waits, and close the file."""
-        await asyncio.gather(*self._writing)
+        await asyncio.gather(*self._writing, return_exceptions=True)
         if self._file is not None:
             with suppress(sqlite3.Error):
                 await self._do(self._file.close)
         await asyncio.to_thread(self._thread.shutdown)
 
-    @property
-    def _opened(self) -> PhraseFile:
-        assert self._file is not None
-        return self._file
+    # ------------------------------------------------------------------------------ on the thread
 
-    def _give_up(self, error: sqlite3.Error) -> None:
-        """Keep nothing more: the disk is full, or the file broke while it was open."""
-        log.warning("phrases are no longer kept on the disk: %s", error)
-        self._keys = set()
-        self._file = None
+    def _write(self, key: bytes, phrase: Phrase) -> None:
+        gone = self._tried(lambda file: file.put(key, phrase))
+        if gone is not None:
+            self._keys.add(key)
+            self._keys.difference_update(gone)
+
+    def _tried(self, do: Callable[[PhraseFile], T]) -> T | None:
+        """Do something with the file; None where that fails. What is damaged is begun anew."""
+        if self._file is None:
+            return None
+        try:
+            return do(self._file)
+        except sqlite3.OperationalError as error:  # it may pass
+            self._complain(str(error))
+        except sqlite3.DatabaseError as error:
+            log.warning("the file of phrases is damaged (%s) and begun anew", error)
+            self._keys = set()
+            try:
+                self._file.begin_anew()
+            except OSError as trouble:
+                self._file = None
+                self._complain(str(trouble))
+        return None
+
+    def _complain(self, reason: str) -> None:
+        """Say once what keeps phrases from the disk."""
+        if reason != self._complaint:
+            log.warning("phrases are not kept on the disk now: %s", reason)
+        self._complaint = reason
 
     async def _do(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)

@@ -192,6 +192,9 @@ class _Making:
         except Exception as error:  # noqa: BLE001  # given to every listener
             self._error = error
             self._end()
+        except BaseException:
+            self._end()
+            raise
         finally:
             self._next = None
 

@@ -28,7 +28,7 @@ from voiced.speech import (
     SpeechStart,
 )
 from voiced.synthesis.manager import TTSBackendManager
-from voiced.transports.sockets import keep_unsent_low
+from voiced.transports.sockets import dual_stack, keep_unsent_low
 
 log = logging.getLogger(__name__)
 _library_log = logging.getLogger(f"{__name__}.library")
@@ -104,7 +104,9 @@ class HttpDoor:
             logger=_library_log,
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        sock = dual_stack(host, port)
+        site = web.SockSite(self._runner, sock) if sock else web.TCPSite(self._runner, host, port)
+        await site.start()
         bound: int = self._runner.addresses[0][1]
         return bound
 

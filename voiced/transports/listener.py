@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from voiced.protocol.access import AccessPolicy
 from voiced.protocol.messages import SUBPROTOCOL
-from voiced.transports.sockets import STALLED_S, keep_unsent_low
+from voiced.transports.sockets import STALLED_S, dual_stack, keep_unsent_low
 
 _library_log = logging.getLogger(f"{__name__}.library")
 _library_log.setLevel(logging.CRITICAL)  # it logs every port scan with a traceback
@@ -57,10 +57,11 @@ class WebSocketListener:
         Raises:
             OSError: the address cannot be bound.
         """
+        sock = dual_stack(host, port)
+        place = {"sock": sock} if sock else {"host": host, "port": port}
         self._server = await serve(
             self._serve,
-            host,
-            port,
+            **place,
             process_request=self._check_upgrade,
             select_subprotocol=_select_subprotocol,
             compression=None,  # audio does not compress, and each context costs memory

@@ -18,3 +18,25 @@ def keep_unsent_low(transport: asyncio.BaseTransport) -> None:
     ):
         if option := getattr(socket, name, None):  # Linux has both
             connected.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Notice within minutes that a peer lost its power which had nothing to say."""
+    connected: socket.socket = transport.get_extra_info("socket")
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if option := getattr(socket, name, None):
+            connected.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def dual_stack(host: str, port: int) -> socket.socket | None:
+    """Return a socket for IPv4 too, where `host` is that of all addresses of IPv6; else None.
+
+    asyncio itself listens to IPv6 alone there.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    if host != "::":
+        return None
+    return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)

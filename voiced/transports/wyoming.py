@@ -28,7 +28,7 @@ from voiced.protocol.wyoming import (
 from voiced.request import Plan
 from voiced.speech import AudioFrame, Voice
 from voiced.synthesis.manager import TTSBackendManager
-from voiced.transports.sockets import STALLED_S, keep_unsent_low
+from voiced.transports.sockets import STALLED_S, dual_stack, keep_alive, keep_unsent_low
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,9 @@ class WyomingDoor:
         Raises:
             OSError: the address cannot be bound.
         """
-        self._server = await asyncio.start_server(self._serve, host, port, limit=_READ_BYTES)
+        sock = dual_stack(host, port)
+        place = {"sock": sock} if sock else {"host": host, "port": port}
+        self._server = await asyncio.start_server(self._serve, limit=_READ_BYTES, **place)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
@@ -177,6 +179,7 @@ class _Client:
         self._orders: asyncio.Queue[Order] = asyncio.Queue(_WAITING)
         self._is_speaking = False
         keep_unsent_low(writer.transport)
+        keep_alive(writer.transport)
         writer.transport.set_write_buffer_limits(high=_WRITE_LIMIT_BYTES)
 
     async def run(self, reader: asyncio.StreamReader) -> None:
@@ -188,6 +191,10 @@ class _Client:
                 speaking.cancel()
         except* (_HangUpError, OSError, TimeoutError):
             pass
+        finally:
+            while not self._orders.empty():  # nobody speaks them any more
+                self._orders.get_nowait()
+                self._orders.task_done()
 
     async def idle(self) -> None:
         """Wait until nothing is spoken and nothing waits to be."""
@@ -211,6 +218,7 @@ class _Client:
             except TimeoutError:
                 if not self._is_speaking:
                     raise
+                self.session.end_stream()  # the rest of the text will never come
 
     async def _take(self, event: Event) -> None:
         if event.type == "describe":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -259,3 +260,35 @@ async def test_names_of_openai_mean_the_usual_voice() -> None:
         events, audio = await speak(manager, "Hello.", model="tiny", voice="alloy")
         assert audio
         assert next(e for e in events if isinstance(e, SpeechStart)).voice == VOICE
+
+
+async def test_a_voice_that_was_replaced_speaks_with_its_new_files(tmp_path: Path) -> None:
+    async with piper(folder_of(tmp_path, VOICE)) as backend:
+        before = backend.identity(backend.choose_voice(VOICE, None))
+        assert (await said(backend, "Hello.")).size
+        write_tiny_piper(tmp_path, phoneme_type="text", num_symbols=200)
+        await backend.refresh()
+        assert backend.identity(backend.choose_voice(VOICE, None)) != before
+        assert hear(await said(backend, "hello.")) == "hello."
+
+
+async def test_loading_one_voice_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    load = PiperBackend._load
+
+    def slow(backend: PiperBackend, file: VoiceFile) -> PiperModel:
+        if file.id != VOICE:
+            assert release.wait(10)
+        return load(backend, file)
+
+    monkeypatch.setattr(PiperBackend, "_load", slow)
+    settings = folder_of(tmp_path, VOICE, "de_DE-b-low").model_copy(update={"voice": VOICE})
+    async with piper(settings) as backend:
+        waiting = asyncio.create_task(said(backend, "Hallo.", "de_DE-b-low"))
+        await asyncio.sleep(0.05)
+        assert hear(await said(backend, "Hello.", VOICE)) == HELLO
+        assert not waiting.done()
+        release.set()
+        assert (await waiting).size

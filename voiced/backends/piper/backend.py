@@ -140,16 +140,22 @@ class PiperBackend(TTSBackendBase):
 
     async def _model(self, voice: str) -> PiperModel:
         """Load a voice beside the lane, which others speak on meanwhile."""
-        async with self._loading:
-            found = self._loaded.pop(voice, None)
-            if found is None:
-                if (file := self._files.get(voice.lower())) is None:
-                    raise BackendError(f"The voice {voice!r} has been removed.")
-                found = await asyncio.to_thread(self._load, file)
-            self._loaded[voice] = found
-            for oldest in list(self._loaded)[:-_LOADED]:
-                del self._loaded[oldest]
-            return found
+        if (file := self._files.get(voice.lower())) is None:
+            raise BackendError(f"The voice {voice!r} has been removed.")
+        if not self._is_loaded(file):
+            async with self._loading:
+                if not self._is_loaded(file):  # meanwhile
+                    self._loaded[file.id] = await asyncio.to_thread(self._load, file)
+        found = self._loaded.pop(file.id)
+        self._loaded[file.id] = found
+        for oldest in list(self._loaded)[:-_LOADED]:
+            del self._loaded[oldest]
+        return found
+
+    def _is_loaded(self, file: VoiceFile) -> bool:
+        """Tell whether a voice is in memory, as its files are now."""
+        found = self._loaded.get(file.id)
+        return found is not None and found.file.stamp == file.stamp
 
     def _load(self, file: VoiceFile) -> PiperModel:
         return PiperModel(file, provider=self.settings.provider, threads=self.lane.threads)

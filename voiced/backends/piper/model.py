@@ -16,6 +16,7 @@ from voiced.backends.espeak.phonemizer import Phonemizer
 from voiced.backends.inference import InterruptibleSession, without_telemetry
 from voiced.backends.piper.voices import VoiceFile
 from voiced.errors import BackendUnavailable
+from voiced.reading.phonemes import GIVEN
 from voiced.speech import Float32
 
 _INPUTS = {"input", "input_lengths", "scales"}
@@ -76,6 +77,8 @@ class PiperModel:
             if config.espeak.voice == "ar":
                 text = self._with_vowels(text)
             text = phonemizer.phonemes(text, config.espeak.voice)
+        else:
+            text = GIVEN.sub(lambda given: given["word"], text)
         known = config.phoneme_id_map
         return [p for p in self._phoneme.findall(unicodedata.normalize("NFD", text)) if p in known]
 
