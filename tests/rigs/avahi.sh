@@ -21,7 +21,8 @@ die() {
 }
 
 clean_up() {
-    for process in $processes; do kill "$process" 2>/dev/null || :; done
+    # By KILL: `unshare` waits for its child whatever else it is told, which dies with it.
+    for process in $processes; do kill -KILL "$process" 2>/dev/null || :; done
     wait 2>/dev/null || :
     ip netns del "$ours" 2>/dev/null || :
     ip netns del "$theirs" 2>/dev/null || :
