@@ -439,6 +439,9 @@ async def test_half_a_surrogate_is_answered() -> None:
 async def test_all_addresses_are_those_of_ipv4_too() -> None:
     async with running_manager() as manager:
         made = WyomingDoor(manager, version="0.0.0")
-        port = await made.start("::", 0)
+        try:
+            port = await made.start("::", 0)
+        except OSError:
+            pytest.skip("there is no IPv6 here")
         assert (await info_of(port)).tts
         await made.close()
