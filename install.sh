@@ -246,7 +246,8 @@ run_gate() {
     check "import-linter" lint-imports
     say "test: pytest"
     # Last, and by exec, so that its summary ends the output.
-    act exec "$venv/bin/python" -m pytest "$@"
+    # Two at a time, as most of them wait; a file's tests stay together.
+    act exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"
 }
 
 # Beside the gate: what is tested there needs packages of a gigabyte.

@@ -125,6 +125,7 @@ def test_a_wav_that_does_not_know_its_length(size: int) -> None:
         ("opus", b""),
         ("opus", encoded(AudioFormat.OPUS, tone())[:20]),
     ],
+    ids=["page", "half a header", "nothing", "json", "no opus", "half a page"],
 )
 def test_what_is_something_else_is_said(audio_format: str, data: bytes) -> None:
     with pytest.raises(UndecodableError):
