@@ -248,6 +248,27 @@ async def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
         assert loop.time() - began < 5
 
 
+async def test_a_second_daemon_goes_without_wyoming_where_nobody_set_its_port(
+    tmp_path: Path,
+) -> None:
+    try:
+        taken_port = socket.create_server(("127.0.0.1", 10210))
+    except OSError:
+        pytest.skip("something here listens on 10210")
+    with taken_port:
+        # The port of another one of the doors is a fixed one, so that Wyoming's is, too.
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        async with serving(tmp_path, "--port", port) as run:
+            assert "wyoming" not in run.doors
+            _, errors = await run.stop()
+            assert "set wyoming.port or wyoming.host. Until then there is no Wyoming door" in errors
+        taken = await spawn(tmp_path, "serve", *QUICK, "--wyoming-port", "10210")
+        status, errors = await taken.end()
+        assert status == 1
+        assert "Cannot listen on 127.0.0.1:10210" in errors
+
+
 async def test_sighup_reloads_and_keeps_what_was_when_it_is_wrong(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     mappings = tmp_path / "openai_tts_mappings.json"

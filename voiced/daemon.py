@@ -164,14 +164,25 @@ class Daemon:
 
     async def _open(self) -> Doors:
         config = self._config
-        websocket, http, wyoming = config.websocket, config.http, config.wyoming
+        websocket, http = config.websocket, config.http
         return Doors(
             await _listen(self._websocket, "websocket", websocket.host, websocket.port),
             await _listen(self._http, "http", http.host, http.port),
-            await _listen(self._wyoming, "wyoming", wyoming.host, config.wyoming_port)
-            if wyoming.enabled
-            else None,
+            await self._open_wyoming(),
         )
+
+    async def _open_wyoming(self) -> tuple[str, int] | None:
+        wyoming = self._config.wyoming
+        if not wyoming.enabled:
+            return None
+        try:
+            return await _listen(self._wyoming, "wyoming", wyoming.host, self._config.wyoming_port)
+        except DoorTakenError as error:
+            if "port" in wyoming.model_fields_set:
+                raise
+            # Nobody asked for it: a second daemon is not to fail for it.
+            log.warning("%s Until then there is no Wyoming door.", error.message)
+            return None
 
     async def _preload(self) -> None:
         for backend_id in self._manager.preloaded(self._preloads):

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -266,9 +267,12 @@ def test_a_worker_ends_with_its_owner() -> None:
     process.list_voices()
     assert process._process is not None
     pid = process._process.pid
-    forks = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    assert len(forks) == 1  # the one that waits
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    deadline = time.monotonic() + 10
+    while not (forks := children.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.01)
     process.close()
+    assert len(forks) == 1  # the one that waits
     assert not any(Path(f"/proc/{number}").exists() for number in (pid, *forks))
 
 
