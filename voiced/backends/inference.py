@@ -90,8 +90,6 @@ def _load(path: Path, provider: str, threads: int, cure: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A plan of the memory for each length of input: a quarter more of it, and no time gained.
-    options.enable_mem_pattern = False
     # Threads that wait a moment for the next operator before they sleep save time and work; those
     # that wait for long take the others' time.
     options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
