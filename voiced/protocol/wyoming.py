@@ -28,7 +28,6 @@ RATE = OPENAI_RATE
 LONGEST_LINE_BYTES = 64 * 1024
 MOST_DATA_BYTES = 1024 * 1024
 _PROGRAM = "voiced"
-_URL = "https://github.com/voiced/voiced"
 
 
 # ----------------------------------------------------------------------------------------- framing
@@ -146,7 +145,7 @@ class Offer:
 
     def info(self, version: str) -> Event:
         """Return the answer to `describe`."""
-        by = Attribution(_PROGRAM, _URL)
+        by = Attribution(name=_PROGRAM, url="")
         voices = [
             TtsVoice(
                 name=voice.id if backend_id == self._default else f"{backend_id}/{voice.id}",
