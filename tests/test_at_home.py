@@ -59,6 +59,11 @@ async def test_the_lexicon_is_read_again(tmp_path: Path) -> None:
     status, errors = await run.end()
     assert status == 78
     assert "voiced: lexicon.toml: word.0" in errors
+    config.write_text("[reading]\nlexicon = '~nobody-here/lexicon.toml'\n")
+    run = await spawn(tmp_path, "serve", "--config", str(config))
+    status, errors = await run.end()
+    assert status == 78
+    assert "lexicon.toml: [Errno 2]" in errors
 
 
 @pytest.mark.parametrize(

@@ -392,9 +392,22 @@ def _exposed(config: Config) -> list[str]:
 def cache_folder(config: Config, environ: Mapping[str, str]) -> Path:
     """Return where phrases are kept that were spoken before."""
     if config.cache.path:
-        return Path(config.cache.path).expanduser()
+        return _in_home(config.cache.path)
     given = environ.get("CACHE_DIRECTORY")  # systemd's
     return Path(given.split(":")[0]) if given else platformdirs.user_cache_path("voiced")
+
+
+def lexicon_file(config: Config, path: Path | None) -> Path | None:
+    """Return where the lexicon is: where the configuration says, or beside it, if it is there."""
+    if config.reading.lexicon:
+        return _in_home(config.reading.lexicon)
+    beside = path.with_name(LEXICON) if path else None
+    return beside if beside and beside.is_file() else None
+
+
+def _in_home(given: str) -> Path:
+    # Unlike `Path.expanduser` it leaves a user that there is not for whoever opens the file.
+    return Path(os.path.expanduser(given))  # noqa: PTH111
 
 
 def state_folder(environ: Mapping[str, str] | None = None) -> Path:

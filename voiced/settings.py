@@ -17,12 +17,12 @@ from voiced.backends.base import BackendSettings
 from voiced.backends.registry import BackendRegistry
 from voiced.config import (
     DEFAULT_BACKENDS,
-    LEXICON,
     MAPPINGS,
     PRIVATE_NETWORKS,
     Config,
     cache_folder,
     explain,
+    lexicon_file,
     load,
     read_token,
     shipped,
@@ -174,20 +174,14 @@ class Sources:
             problems += error.problems
         lexicon = Lexicon()
         try:
-            lexicon = _read_lexicon(config, self.path)
+            if file := lexicon_file(config, self.path):
+                lexicon = Lexicon.read(file)
         except ConfigError as error:
             problems += error.problems
         if problems:
             raise ConfigError(problems)
         threads = config.lane.threads or usable_cores()
         return Settings(config, read_token(config), mappings, lexicon, backends, registry, threads)
-
-
-def _read_lexicon(config: Config, path: Path | None) -> Lexicon:
-    if config.reading.lexicon:
-        return Lexicon.read(Path(config.reading.lexicon).expanduser())
-    beside = path.with_name(LEXICON) if path else None
-    return Lexicon.read(beside) if beside and beside.is_file() else Lexicon()
 
 
 def _check_names(config: Config, mappings: Mappings) -> list[str]:

@@ -22,8 +22,12 @@ def expanded(key: str, given: str) -> Path:
 
 
 def stamp(*paths: Path) -> str:
-    """Return what changes when one of the files does; blocks for a moment."""
-    return " ".join(map(_stamp, paths))
+    """Return what changes when one of the files does, or one in a folder; blocks for a moment."""
+    return " ".join(
+        _stamp(file)
+        for path in paths
+        for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+    )
 
 
 def _stamp(path: Path) -> str:

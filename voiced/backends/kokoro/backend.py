@@ -78,7 +78,9 @@ class KokoroBackend(TTSBackendBase):
     async def initialize(self) -> None:
         """Load the model and its voices, on a thread of its own, and speak a word to nobody."""
         model_path, voices_path = _files(self.settings)
-        self._stamp = await asyncio.to_thread(stamp, model_path, voices_path)
+        self._stamp = await asyncio.to_thread(
+            stamp, model_path, model_path.with_name(CONFIG), voices_path
+        )
         self._phonemizer = Phonemizer()
         self._pack = await asyncio.to_thread(VoicePack.open, voices_path)
         try:
