@@ -9,8 +9,14 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from doors import Door, any_daemon
+from hypothesis import settings
 from support import WITH_TORCH, Parts, running_parts
 from wire import Wire
+
+# The gate tries the same examples whenever it runs; `--hypothesis-profile explore` tries others.
+settings.register_profile("gate", derandomize=True)
+settings.register_profile("explore", settings.get_profile("default"), derandomize=False)
+settings.load_profile("gate")
 
 collect_ignore = [] if WITH_TORCH else ["backends/kokoro/test_torch.py"]
 
