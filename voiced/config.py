@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from voiced.errors import ConfigError
+from voiced.logs import LogFormat
 
 NAME = "config.toml"
 MAPPINGS = "openai_tts_mappings.json"
@@ -177,6 +178,9 @@ class LogSection(Section):
     """`[log]`: what is told, to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="From there.")
+    format: LogFormat = Field(
+        "auto", description="text, journal or json; auto: journal where it goes there, else text."
+    )
 
 
 class Config(Section):

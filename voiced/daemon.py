@@ -18,6 +18,7 @@ from voiced.errors import BackendUnavailable, ConfigError, VoicedError
 from voiced.metrics import Metrics
 from voiced.protocol.greeting import Greeting, SessionLimits
 from voiced.protocol.wyoming import TextLimits
+from voiced.service import ServiceManager
 from voiced.settings import Settings, Sources
 from voiced.synthesis.report import SpeechReport
 from voiced.transports.http import HttpDoor
@@ -27,9 +28,15 @@ from voiced.transports.wyoming import WyomingDoor
 
 log = logging.getLogger(__name__)
 
+_LOOK_S = 0.5  # between two looks at the lane
+
 
 class DoorTakenError(VoicedError):
     """A door cannot be opened, as a rule because another process listens there."""
+
+
+class EngineLostError(VoicedError):
+    """A native library ended a thread of the lane; only a new process has one again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +69,13 @@ class Doors:
 class Daemon:
     """All parts of a running voiced. Made before the event loop, which `run` belongs to."""
 
-    def __init__(self, settings: Settings, sources: Sources) -> None:
+    def __init__(
+        self, settings: Settings, sources: Sources, *, service: ServiceManager | None = None
+    ) -> None:
         """Make every part, and read or make the daemon's id; `sources` are for a reload."""
         self._sources = sources
+        self._service = service or ServiceManager()
+        self._note = ""  # what to say of the last reload before everything else
         self._config = settings.config
         self._server_id = server_id()
         self._metrics = Metrics()
@@ -112,13 +123,21 @@ class Daemon:
 
         Raises:
             DoorTakenError: an address is not free; nothing is left open.
+            EngineLostError: the process must be started anew, and cannot end by itself: a thread
+                that was lost is waited for in vain.
         """
         stop, hurry, hang_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, lambda: hurry.set() if stop.is_set() else stop.set())
         loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+
+        def give_up() -> None:
+            hurry.set()
+            stop.set()
+
         reloading = asyncio.create_task(self._reload_at(hang_up), name="reload")
+        watching = asyncio.create_task(self._watch(give_up), name="watch")
         try:
             self._manager.import_packages(self._preloads)
             if self._phrase_store is not None:
@@ -126,41 +145,70 @@ class Daemon:
             doors = await self._open()
             await self._preload()
             advertising = self._advertise(doors)
+            self._service.ready()
             on_ready(doors)
             await stop.wait()
             log.info("stopping")
+            self._service.stopping()
             advertising.cancel()
             await self._drain(hurry)
             await asyncio.wait([advertising])
         finally:
             reloading.cancel()
+            watching.cancel()
             closing = (self._websocket, self._http, self._wyoming)
             await asyncio.gather(*(door.close() for door in closing))
-            await self._manager.close()
-            await self._lane.close()
+            if self._lane.is_alive:
+                await self._manager.close()
+                await self._lane.close()
             if self._phrase_store is not None:
                 await self._phrase_store.close()
             for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(name)
+        if not self._lane.is_alive:
+            raise EngineLostError("A local engine ended its thread; start the daemon again.")
+
+    async def _watch(self, give_up: Callable[[], None]) -> None:
+        """Give signs of life while the loop runs and local engines can speak."""
+        loop = asyncio.get_running_loop()
+        every_s = (self._service.watchdog_s or 0) / 4
+        told_at = 0.0
+        while self._lane.is_alive:
+            if not self._lane.trouble() and loop.time() - told_at >= every_s:
+                told_at = loop.time()
+                self._service.alive()
+            self._service.status(
+                f"{self._note}clients: {self._websocket.sessions}, "
+                f"speaking: {self._manager.speaking}"
+            )
+            await asyncio.sleep(_LOOK_S)
+        log.critical("a local engine ended its thread; the daemon must be started again")
+        give_up()
 
     async def _reload_at(self, hang_up: asyncio.Event) -> None:
         """Read tokens, origins and mappings again; a faulty configuration changes nothing."""
         while True:
             await hang_up.wait()
             hang_up.clear()
+            self._service.reloading()
             try:
-                settings = await asyncio.to_thread(self._sources.read)
-                self._manager.use_mappings(settings.mappings)
+                await self._reload()
+                self._note = ""
             except ConfigError as error:
                 for problem in error.problems:
                     log.warning("not reloaded: %s", problem)
-                continue
-            self._manager.lexicon = settings.lexicon
-            self._websocket.policy = self._http.policy = settings.policy()
-            log.info(
-                "reloaded tokens, origins, mappings and the lexicon; other keys hold from the next "
-                "start"
-            )
+                self._note = f"not reloaded: {error.problems[0]} "
+            self._service.ready()
+
+    async def _reload(self) -> None:
+        settings = await asyncio.to_thread(self._sources.read)
+        self._manager.use_mappings(settings.mappings)
+        self._manager.lexicon = settings.lexicon
+        self._websocket.policy = self._http.policy = settings.policy()
+        log.info(
+            "reloaded tokens, origins, mappings and the lexicon; other keys hold from the next "
+            "start"
+        )
 
     async def _open(self) -> Doors:
         config = self._config

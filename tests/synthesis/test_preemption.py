@@ -56,6 +56,9 @@ class VirtualWorkers:
             self._end(work, result, error)
         return work.future
 
+    def are_alive(self) -> bool:
+        return True
+
     async def close(self) -> None: ...
 
     def compute(self, seconds: float, emit: Emit, chunk: PcmChunk, *, may_overlap: bool) -> None:
@@ -168,6 +171,20 @@ def test_one_slow_run_says_nothing_of_how_fast_an_engine_is() -> None:
         for _ in range(3):
             await home.speak("slow", 10)
         assert home.engine.real_time_factor == pytest.approx(50)
+
+    on_virtual_time(main)
+
+
+def test_an_engine_that_gives_nothing_for_two_minutes_is_a_trouble() -> None:
+    async def main(home: Home) -> None:
+        home.factor = 1000.0
+        task = home.start("hangs", 10)
+        await asyncio.sleep(119)
+        assert home.lane.trouble() is None
+        await asyncio.sleep(2)
+        assert home.lane.trouble() == "A local engine has computed for 121 s and gives nothing."
+        await task
+        assert home.lane.trouble() is None
 
     on_virtual_time(main)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import os
 import secrets
 import sys
@@ -38,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    from voiced.daemon import Daemon
-    from voiced.logs import set_up
+    from voiced.daemon import Daemon, EngineLostError
+    from voiced.logs import written
+    from voiced.service import ServiceManager
     from voiced.settings import Sources
 
     sources = Sources(config_path(args), _flags(args))
     settings = sources.read()
-    set_up(settings.config.log.level)
     if args.ready_file:
         args.ready_file.unlink(missing_ok=True)
 
@@ -54,7 +55,16 @@ def run(args: argparse.Namespace) -> int:
         if args.ready_file:
             _write_whole(args.ready_file, doors.as_json())
 
-    asyncio.run(Daemon(settings, sources).run(on_ready))
+    log = settings.config.log
+    faulthandler.enable()  # a native library that crashes, or a watchdog's SIGABRT, says where
+    try:
+        with written(log.level, log.format, os.environ):
+            daemon = Daemon(settings, sources, service=ServiceManager.from_environ(os.environ))
+            asyncio.run(daemon.run(on_ready))
+    except EngineLostError as error:
+        print(f"voiced: {error.message}", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(1)  # what is left of the thread would be waited for, for ever
     return 0
 
 

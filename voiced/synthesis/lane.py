@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from voiced.backends.base import Synthesize
@@ -32,8 +34,11 @@ from voiced.synthesis.run import Run
 
 T = TypeVar("T")
 
+_TASKS = Path("/proc/self/task")  # a folder for each thread, on Linux
 _WORTH_S = 0.1  # a run that ends so soon is not stopped: its work would be lost for little
 _SPARE_S = 0.5  # that a listener must have in hand beyond what we expect
+
+_SILENT_S = 120  # that an engine may compute and give nothing: a small machine, a long sentence
 
 _Turn = tuple[int, float, int]  # priority, due, order of coming
 
@@ -43,6 +48,10 @@ class Workers(Protocol):
 
     def submit(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Run a function."""
+        ...
+
+    def are_alive(self) -> bool:
+        """Tell whether all can still run something."""
         ...
 
     async def close(self) -> None:
@@ -60,6 +69,7 @@ class Lane:
         self._waiting: list[tuple[_Turn, Run]] = []
         self._calls: deque[_Call] = deque()  # that wait; they go before segments
         self._at_work: asyncio.Future[Any] | None = None
+        self._at_work_since = 0.0  # event loop time
         self._running: Run | None = None  # what is at work, if it is a segment
         self._leaving: Run | None = None  # what was told to end, and is not waited for
         self._order = count()
@@ -68,6 +78,23 @@ class Lane:
     def queued(self) -> int:
         """How many segments wait for their turn."""
         return sum(not run.is_stopped for _, run in self._waiting)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its threads are there; one that a native library ended never comes back."""
+        return self._workers.are_alive()
+
+    def trouble(self) -> str | None:
+        """Say why no engine will speak here again, if that is so."""
+        if not self.is_alive:
+            return "A local engine ended its thread."
+        if self._at_work is None:
+            return None
+        heard_at = max(self._at_work_since, self._running.heard_at if self._running else 0)
+        silent_s = asyncio.get_running_loop().time() - heard_at
+        if silent_s <= _SILENT_S:
+            return None
+        return f"A local engine has computed for {silent_s:.0f} s and gives nothing."
 
     def engine(self) -> Engine:
         """Return a place on this lane for an engine."""
@@ -145,14 +172,19 @@ class Lane:
             if self._calls:
                 call = self._calls.popleft()
                 if not call.result.done():  # the caller may have left
-                    self._at_work = self._workers.submit(call.function)
-                    self._at_work.add_done_callback(partial(self._called, call))
+                    self._work(call.function, partial(self._called, call))
                 continue
             _, run = heapq.heappop(self._waiting)
             if not run.is_stopped:
                 self._running = run
-                self._at_work = self._workers.submit(run.work)
-                self._at_work.add_done_callback(partial(self._ended, run))
+                self._work(run.work, partial(self._ended, run))
+
+    def _work(
+        self, function: Callable[[], Any], on_end: Callable[[asyncio.Future[Any]], None]
+    ) -> None:
+        self._at_work_since = asyncio.get_running_loop().time()
+        self._at_work = self._workers.submit(function)
+        self._at_work.add_done_callback(on_end)
 
     def _called(self, call: _Call, work: asyncio.Future[Any]) -> None:
         self._at_work = None
@@ -227,10 +259,20 @@ class _OwnWorkers:
     """Two threads of the lane's own."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="voiced-lane")
+        self._thread_ids: list[int] = []  # as the system counts them
+        self._executor = ThreadPoolExecutor(
+            max_workers=2,
+            thread_name_prefix="voiced-lane",
+            initializer=lambda: self._thread_ids.append(threading.get_native_id()),
+        )
+
+    def are_alive(self) -> bool:
+        # Python does not notice when a library ends its thread; the system does.
+        return not _TASKS.exists() or all((_TASKS / str(i)).exists() for i in self._thread_ids)
 
     def submit(self, function: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._executor.shutdown, wait=True, cancel_futures=True)
+        self._thread_ids.clear()

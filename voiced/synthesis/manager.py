@@ -62,6 +62,7 @@ class TTSBackendManager:
         self.usual_backend = self._catalogue.usual_backend
         self.states = self._catalogue.states
         self.is_whole = self._pool.is_whole
+        self.trouble = self._pool.trouble
         self.real_time_factor = self._pool.real_time_factor
         self.usual = self._catalogue.usual
         self.use_mappings = self._catalogue.use_mappings

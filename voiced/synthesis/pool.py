@@ -71,6 +71,7 @@ class BackendPool:
         `unasked` are those that nobody configured: what they lack is no fault.
         """
         self._unasked = unasked
+        self.trouble = lane.trouble
         self._lane = lane
         self._idle_unload_s = idle_unload_s
         self._unloading: set[asyncio.Task[None]] = set()

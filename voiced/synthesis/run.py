@@ -28,6 +28,7 @@ class Run:
         self.segment = segment
         self.expected_s = pace.expected_s(segment.text)
         self.began_at: float | None = None  # event loop time
+        self.heard_at = 0.0  # event loop time of the latest chunk
         self.is_preempted = False  # it was stopped for another one, and is to be run again
         self.is_cut = False  # it was stopped with more to give, because the buffer was full
         self.is_stopped = False
@@ -92,6 +93,7 @@ class Run:
     # ----------------------------------------------------------------------- on the event loop
 
     def _arrive(self, chunk: PcmChunk) -> None:
+        self.heard_at = self._loop.time()
         if self.is_stopped:  # what came before it was dropped
             return
         for at in range(0, max(chunk.samples.size, 1), self._batch):

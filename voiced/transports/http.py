@@ -299,6 +299,9 @@ class HttpDoor:
     # -------------------------------------------------------------------------------- health
 
     async def _healthz(self, _request: web.Request) -> web.Response:
+        if trouble := self._manager.trouble():
+            body = {"status": "failed", "reason": trouble, "version": self._version}
+            return _json(body, status=HTTPStatus.SERVICE_UNAVAILABLE)
         return _json({"status": "ok", "version": self._version})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
