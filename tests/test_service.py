@@ -13,7 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from test_daemon import serving
+from test_daemon import serving, spawn
 
 from voiced.client import connect
 from voiced.service import ServiceManager
@@ -115,6 +115,25 @@ async def test_the_daemon_tells_from_its_start_to_its_end(tmp_path: Path) -> Non
             status, _ = await run.stop()
         assert status == 0
         await manager.expect("STATUS=clients: 0", "STOPPING=1")
+
+
+async def test_a_service_waits_for_a_port_that_is_taken(tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    with systemd(str(tmp_path / "notify")) as manager:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            run = await spawn(
+                tmp_path,
+                *("serve", "--no-zeroconf", "--port", "0", "--http-port", port),
+                *("--ready-file", str(ready)),
+                NOTIFY_SOCKET=manager.address,
+            )
+            await manager.expect(f"STATUS=waits for a port. Cannot listen on 127.0.0.1:{port}")
+        await manager.expect("READY=1", "STATUS=clients: 0")
+        assert ready.exists()
+        status, errors = await run.stop()
+    assert status == 0
+    assert errors.count("It is tried again") == 1
 
 
 PLUGIN = '''

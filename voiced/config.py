@@ -32,6 +32,7 @@ from voiced.logs import LogFormat
 NAME = "config.toml"
 MAPPINGS = "openai_tts_mappings.json"
 LEXICON = "lexicon.toml"
+SERVICE_CONFIG = Path("/etc/voiced") / NAME
 _PREFIX = "VOICED_"
 _NOT_OURS = frozenset({"VOICED_URL", "VOICED_TOKEN", "VOICED_CONFIG"})  # of the commands
 
@@ -286,7 +287,7 @@ def find(environ: Mapping[str, str]) -> Path | None:
     """Return the configuration file: `VOICED_CONFIG`, the user's, or the machine's."""
     if named := environ.get("VOICED_CONFIG"):
         return Path(named)
-    places = (platformdirs.user_config_path("voiced") / NAME, Path("/etc/voiced") / NAME)
+    places = (platformdirs.user_config_path("voiced") / NAME, SERVICE_CONFIG)
     return next((place for place in places if place.is_file()), None)
 
 
@@ -312,6 +313,21 @@ def explain(failure: ValidationError, model: type[BaseModel], *, where: str = ""
     return lines
 
 
+def credential(name: str, environ: Mapping[str, str]) -> Path | None:
+    """Return the systemd credential of that name; those of a folder `keys` begin with `keys_`."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    files = (Path(folder, name), Path(folder, f"keys_{name}")) if folder else ()
+    return next((file for file in files if file.is_file()), None)
+
+
+def secret_file(path: str, environ: Mapping[str, str]) -> Path:
+    """Return where a file of secrets is read: the credential of its name goes before it.
+
+    A service may not read the file itself.
+    """
+    return credential(Path(path).name, environ) or Path(path).expanduser()
+
+
 def read_token(config: Config) -> str:
     """Return the token, from the file if one is named.
 
@@ -321,8 +337,9 @@ def read_token(config: Config) -> str:
     if not config.auth.token_file:
         return config.auth.token.get_secret_value()
     try:
-        token = Path(config.auth.token_file).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
+        file = secret_file(config.auth.token_file, os.environ)
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError, RuntimeError):  # the last: a home of nobody
         raise ConfigError(["auth.token_file: the file cannot be read; create it."]) from None
     if not token:
         raise ConfigError(["auth.token_file: the file is empty; write a token into it."])

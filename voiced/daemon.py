@@ -29,6 +29,7 @@ from voiced.transports.wyoming import WyomingDoor
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.5  # between two looks at the lane
+_PORT_S = 2  # between two tries for a port that is taken
 
 
 class DoorTakenError(VoicedError):
@@ -75,7 +76,7 @@ class Daemon:
         """Make every part, and read or make the daemon's id; `sources` are for a reload."""
         self._sources = sources
         self._service = service or ServiceManager()
-        self._note = ""  # what to say of the last reload before everything else
+        self._note = ""  # what to say before everything else of how it goes
         self._config = settings.config
         self._server_id = server_id()
         self._metrics = Metrics()
@@ -128,8 +129,6 @@ class Daemon:
         """
         stop, hurry, hang_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, lambda: hurry.set() if stop.is_set() else stop.set())
         loop.add_signal_handler(signal.SIGHUP, hang_up.set)
 
         def give_up() -> None:
@@ -143,6 +142,9 @@ class Daemon:
             if self._phrase_store is not None:
                 await self._phrase_store.open()
             doors = await self._open()
+            # From here on there is something to end in good order.
+            for name in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(name, lambda: hurry.set() if stop.is_set() else stop.set())
             await self._preload()
             advertising = self._advertise(doors)
             self._service.ready()
@@ -214,20 +216,42 @@ class Daemon:
         config = self._config
         websocket, http = config.websocket, config.http
         return Doors(
-            await _listen(self._websocket, "websocket", websocket.host, websocket.port),
-            await _listen(self._http, "http", http.host, http.port),
+            await self._listen(self._websocket, "websocket", websocket.host, websocket.port),
+            await self._listen(self._http, "http", http.host, http.port),
             await self._open_wyoming(),
         )
+
+    async def _listen(
+        self, door: WebSocketDoor | HttpDoor | WyomingDoor, name: str, host: str, port: int
+    ) -> tuple[str, int]:
+        """Open a door; as a service wait for a port that is taken, or an address to come.
+
+        To end and be started again and again would cost a small machine more.
+        """
+        while True:
+            try:
+                place = await _listen(door, name, host, port)
+            except DoorTakenError as error:
+                if not self._service.is_there:
+                    raise
+                if not self._note:
+                    log.warning("%s It is tried again every %s s.", error.message, _PORT_S)
+                self._note = f"waits for a port. {error.message} "
+            else:
+                self._note = ""
+                return place
+            await asyncio.sleep(_PORT_S)
 
     async def _open_wyoming(self) -> tuple[str, int] | None:
         wyoming = self._config.wyoming
         if not wyoming.enabled:
             return None
+        port = self._config.wyoming_port
+        if "port" in wyoming.model_fields_set:
+            return await self._listen(self._wyoming, "wyoming", wyoming.host, port)
         try:
-            return await _listen(self._wyoming, "wyoming", wyoming.host, self._config.wyoming_port)
+            return await _listen(self._wyoming, "wyoming", wyoming.host, port)
         except DoorTakenError as error:
-            if "port" in wyoming.model_fields_set:
-                raise
             # Nobody asked for it: a second daemon is not to fail for it.
             log.warning("%s Until then there is no Wyoming door.", error.message)
             return None

@@ -29,6 +29,11 @@ class ServiceManager:
         watchdog_s = int(microseconds) / 1e6 if microseconds.isdecimal() and is_ours else None
         return cls(environ.get("NOTIFY_SOCKET", ""), watchdog_s=watchdog_s or None)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether somebody listens."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """Say that the daemon serves, or serves again after a reload."""
         self._tell("READY=1")
@@ -53,7 +58,7 @@ class ServiceManager:
             self._tell(f"STATUS={text}")
 
     def _tell(self, state: str) -> None:
-        if not self._address:
+        if not self.is_there:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from voiced import __version__
+from voiced.cli.settings import look_as_the_service
 from voiced.errors import ConfigError, VoicedError
 
 EX_CONFIG = 78  # sysexits.h; systemd's RestartPreventExitStatus knows it
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     args = parser.parse_args(argv)
+    if args.command != "serve":  # which is told its folders by whoever starts it
+        look_as_the_service(os.environ)
     try:
         status: int = args.run(args)
     except ConfigError as error:

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--defaults", action="store_true", help="every key, commented, at its default"
     )
+    parser.add_argument("--check", action="store_true", help="only look for faults")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     path = config_path(args)
     config = Sources(path, {}).read().config
+    if args.check:
+        return 0
     print(f"# from {path or 'the defaults'}, and VOICED_ variables")
     for section, values in config.model_dump().items():
         if section != "backends":

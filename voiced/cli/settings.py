@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import MutableMapping
 from pathlib import Path
+
+_SERVICE = {
+    "STATE_DIRECTORY": "/var/lib/voiced",
+    "CACHE_DIRECTORY": "/var/cache/voiced",
+    "CREDENTIALS_DIRECTORY": "/etc/voiced/credentials",
+}
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
@@ -22,3 +29,12 @@ def config_path(args: argparse.Namespace) -> Path | None:
 
     named: Path | None = args.config
     return named or find(os.environ)
+
+
+def look_as_the_service(environ: MutableMapping[str, str]) -> None:
+    """Let root's commands see the folders and keys of the service, where it is installed."""
+    from voiced.config import SERVICE_CONFIG
+
+    if os.geteuid() == 0 and SERVICE_CONFIG.exists():
+        for name, folder in _SERVICE.items():
+            environ.setdefault(name, folder)

@@ -106,7 +106,11 @@ class HttpDoor:
         await self._runner.setup()
         sock = dual_stack(host, port)
         site = web.SockSite(self._runner, sock) if sock else web.TCPSite(self._runner, host, port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
         bound: int = self._runner.addresses[0][1]
         return bound
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from voiced.backends.base import BackendSettings
+from voiced.config import credential, secret_file
 from voiced.errors import BackendUnavailable
 
 
@@ -68,7 +68,7 @@ def find_key(settings: RemoteSettings, usual_name: str, environ: Mapping[str, st
         return key
     if settings.api_key_file:
         try:
-            return Path(settings.api_key_file).expanduser().read_text(encoding="utf-8").strip()
+            return secret_file(settings.api_key_file, environ).read_text(encoding="utf-8").strip()
         except (OSError, ValueError, RuntimeError):
             raise BackendUnavailable(
                 "The file that api_key_file names cannot be read; correct it."
@@ -76,15 +76,10 @@ def find_key(settings: RemoteSettings, usual_name: str, environ: Mapping[str, st
     name = settings.api_key_name or usual_name
     if not name:
         return None
-    return environ.get(name) or next(_credentials(name, environ), None)
-
-
-def _credentials(name: str, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the systemd credentials of that name; those of a folder `keys` begin with `keys_`."""
-    folder = environ.get("CREDENTIALS_DIRECTORY")
-    for spelled in (name, name.lower()) if folder else ():
-        for prefix in ("", "keys_"):
-            try:
-                yield Path(str(folder), prefix + spelled).read_text(encoding="utf-8").strip()
-            except (OSError, ValueError):
-                continue
+    if given := environ.get(name):
+        return given
+    file = credential(name, environ) or credential(name.lower(), environ)
+    try:
+        return file.read_text(encoding="utf-8").strip() if file else None
+    except (OSError, ValueError):
+        raise BackendUnavailable(f"The credential {name} cannot be read; correct it.") from None
