@@ -1,22 +1,33 @@
 #!/bin/sh
-# Sets voiced up in this folder, or tests it. All it makes stands in .venv beside this script, and
-# for the tests with PyTorch in .venv-torch.
+# Installs voiced as a service, sets it up in this folder, or tests it. The service stands in
+# /opt/voiced; all else that this makes is .venv beside this script, and for the tests with PyTorch
+# .venv-torch.
 set -eu
 
 usage() {
     cat <<'TEXT'
-usage: ./install.sh --run [--minimal] [--dry-run] [-- ARGUMENT...]
+usage: sudo ./install.sh [--with kokoro] [--minimal] [--dry-run]
+       sudo ./install.sh --upgrade [--with kokoro] [--dry-run]
+       sudo ./install.sh --uninstall [--purge] [--dry-run]
+       ./install.sh --run [--minimal] [--dry-run] [-- ARGUMENT...]
        ./install.sh --test [--torch] [--dry-run] [-- ARGUMENT...]
 
-  --run      make .venv, install voiced and the kokoro engine, run the daemon in the foreground;
-             arguments after -- go to `voiced serve`
-  --test     make .venv, install what the tests need, run the whole gate: ruff, mypy,
-             import-linter, pytest; arguments after -- go to pytest
-  --torch    with --test: make .venv-torch, which has PyTorch for the CPU too (1.6 GB), and run
-             the tests that need it, and no others
-  --minimal  leave the kokoro engine out; espeak is always there
-  --dry-run  print what would be done, do nothing
-  --help     print this
+  (none)         install the service: it runs from now on and after every boot, and speaks to the
+                 network with a token, which is made and shown once
+  --upgrade      replace the installed version by this one; settings and models stay, and the
+                 installed version comes back if this one does not get ready
+  --uninstall    stop and remove the service; settings, models and phrases stay
+  --purge        with --uninstall: nothing stays
+  --with kokoro  fetch Kokoro's model too (90 MB)
+  --run          make .venv, install voiced and the kokoro engine, run the daemon in the foreground;
+                 arguments after -- go to `voiced serve`
+  --test         make .venv, install what the tests need, run the whole gate: ruff, mypy,
+                 import-linter, pytest; arguments after -- go to pytest
+  --torch        with --test: make .venv-torch, which has PyTorch for the CPU too (1.6 GB), and run
+                 the tests that need it, and no others
+  --minimal      leave the kokoro engine out; espeak is always there
+  --dry-run      print what would be done, do nothing
+  --help         print this
 
 example: ./install.sh --run -- --lan
 TEXT
@@ -119,14 +130,21 @@ make_venv() {
     fi
     say "making $venv_name with $("$python" --version)"
     act mkdir "$venv" ||
-        die "nothing can be made in $here; run this as the user whom it belongs to."
+        die "nothing can be made in ${venv%/*}; run this as the user whom it belongs to."
     act touch "$unfinished"
     act "$python" -m venv "$venv" ||
         die "the $venv_name could not be made; see above. Is the disk full? Then run this again."
 }
 
-# What the packages depend on: if that is unchanged, they are right, and no network is asked.
-inputs_sum() { cat pyproject.toml constraints.txt install.sh | cksum | tr ' ' -; }
+# What the packages depend on: if that is unchanged, they are right, and no network is asked. A
+# service has a copy of the program, too.
+inputs_sum() {
+    {
+        cat pyproject.toml constraints.txt install.sh
+        [ -z "$is_service" ] ||
+            find voiced configs -type f ! -name '*.py[co]' | LC_ALL=C sort | xargs cat
+    } | cksum | tr ' ' -
+}
 
 # Sets $installed_sum and $installed_extras. A cut stamp reads as none.
 read_stamp() {
@@ -186,8 +204,11 @@ which PIP_EXTRA_INDEX_URL may name."
     case " $* " in
     *" test "*) forms="$forms --no-binary=forbiddenfruit" ;; # pure Python, without a wheel
     esac
+    editable=--editable
+    # pip's cache would be left in root's home.
+    [ -z "$is_service" ] || editable=--no-cache-dir
     # shellcheck disable=SC2086
-    pip_install $forms --use-pep517 --editable "$target" $cpu_torch ||
+    pip_install $forms --use-pep517 $editable "$target" $cpu_torch ||
         die "the packages could not be installed; see above. Check the network and the free" \
             "space on the disk, then run this again.$hint"
     # Without what it names: that would bring spaCy, and download a language model.
@@ -218,8 +239,6 @@ set_up() {
 # --- what people ask for ---
 
 run_daemon() {
-    extras_wanted=kokoro
-    [ -z "$minimal" ] || extras_wanted=
     set_up
     # Where the user stands: a path among the arguments is theirs.
     cd "$started_in"
@@ -260,20 +279,315 @@ run_torch_tests() {
         tests/backends/kokoro/test_torch.py tests/conformance/test_backends.py "$@"
 }
 
+# --- the service ---
+
+refuse_elsewhere() {
+    id=unknown
+    VERSION_ID=0
+    # shellcheck source=/dev/null
+    [ ! -r /etc/os-release ] || id=$(. /etc/os-release && echo "$ID $VERSION_ID")
+    case $id in
+    'debian 12'* | 'debian 13'*) ;;
+    *)
+        die "the service is for Debian 12 and 13 and the 64-bit Raspberry Pi OS of these; here is" \
+            "$id. ./install.sh --run works wherever there is a Python, and docs/operations.md has" \
+            "a unit for a user's own service."
+        ;;
+    esac
+    [ -d /run/systemd/system ] ||
+        die "systemd does not run here, as in most containers; ./install.sh --run needs none."
+}
+
+be_root() {
+    [ "$dry_run" ] || [ "$(id -u)" = 0 ] || die "this takes root: sudo ./install.sh $arguments"
+}
+
+# Takes back what this run has made, when it does not come to its end.
+undo() {
+    status=$?
+    trap - EXIT
+    [ "$status" = 0 ] || [ -z "$made" ] || say "taking back what was made"
+    [ "$status" = 0 ] || [ -z "$is_new_unit" ] || systemctl --quiet disable --now voiced || true
+    # shellcheck disable=SC2086  # our own names, without spaces
+    [ "$status" = 0 ] || rm -rf $made
+    [ "$status" = 0 ] || [ -z "$is_new_unit" ] || systemctl daemon-reload || true
+    exit "$status"
+}
+
+# Makes a file with what a function prints, if there is none.
+make_file() {
+    [ ! -e "$1" ] || return 0
+    if [ "$dry_run" ]; then
+        say "would write: $1"
+        return
+    fi
+    made="$1 $made"
+    (umask 077 && "$3" >"$1")
+    chmod "$2" "$1"
+}
+
+make_folder() {
+    [ ! -d "$1" ] || return 0
+    made="$1 $made"
+    act install -d -m "$2" "$1"
+}
+
+config_text() {
+    cat <<'TEXT'
+# voiced, as ./install.sh set it up. `voiced config --defaults` shows every key, and
+# `sudo systemctl reload voiced` or `restart voiced` has it read again.
+
+[websocket]
+host = "0.0.0.0"
+
+[http]
+host = "0.0.0.0"
+
+# Home Assistant knows no token, so that only private networks may connect.
+[wyoming]
+host = "0.0.0.0"
+
+[auth]
+token_file = "/etc/voiced/credentials/token"
+
+[cache]
+disk_mb = 256
+TEXT
+}
+
+token_text() { "$venv/bin/python" -Ic 'import secrets; print(secrets.token_urlsafe(24))'; }
+
+# The newest release's number; 0 where there is none.
+newest_release() {
+    for folder in "$program"/releases/*; do
+        [ ! -d "$folder" ] || echo "${folder##*/}"
+    done | sort -n | tail -n 1 | grep . || echo 0
+}
+
+use_release() {
+    act ln -sfn "$1" "$program/next"
+    act mv -T "$program/next" "$program/current" # at once: there is always one of the two
+}
+
+is_same() { cmp -s "$1" "$2"; }
+
+put_unit() {
+    is_same systemd/voiced.service "$unit" && return
+    [ -e "$unit" ] || is_new_unit=yes
+    [ -e "$unit" ] || made="$unit $made"
+    act install -m 644 systemd/voiced.service "$unit"
+    act systemctl daemon-reload
+}
+
+last_words() {
+    journalctl --no-pager --quiet --unit voiced --lines 15 --output cat >&2 || true
+}
+
+make_release() {
+    venv=$program/releases/$(($(newest_release) + 1))
+    venv_name="the program's environment"
+    unfinished=$venv/voiced-unfinished
+    stamp=$venv/voiced-installed
+    made="$venv $made"
+    installed_sum=
+    installed_extras=
+    make_venv
+    install_packages
+}
+
+# Sets $venv to the release in use, and what is known of it.
+look_at_current() {
+    venv=$program/current
+    stamp=$venv/voiced-installed
+    installed_sum=
+    installed_extras=
+    read_stamp
+}
+
+is_current() { is_installed && is_same systemd/voiced.service "$unit"; }
+
+fetch_models() {
+    [ "$with" ] || return 0
+    act "$program/current/bin/voiced" models pull "$with" ||
+        say "the model of $with did not come; the service runs without it. Again:" \
+            "sudo voiced models pull $with"
+}
+
+# Prints a key of a section of the settings in force.
+setting() { "$program/current/bin/voiced" config | sed -n "/^\[$1\]/,/^\[/s/^$2 = //p" | tr -d '"'; }
+
+say_a_sentence() {
+    host=$(setting websocket host)
+    case $host in
+    0.0.0.0 | ::) host=127.0.0.1 ;;
+    *:*) host="[$host]" ;;
+    esac
+    spoken=$(mktemp --suffix=.wav)
+    VOICED_TOKEN=$(cat "$secrets/token" 2>/dev/null) \
+        "$program/current/bin/voiced" say --url "ws://$host:$(setting websocket port)/v1/ws" \
+        "voiced is installed, and speaks." -o "$spoken" || return 1
+    length=$("$program/current/bin/python" -Ic \
+        'import sys, wave; w = wave.open(sys.argv[1]); print(round(w.getnframes() / w.getframerate(), 1))' \
+        "$spoken")
+    rm -f "$spoken"
+    say "it spoke a sentence of $length s through its WebSocket"
+}
+
+tell_where() {
+    cat <<TEXT
+
+  program    $program, command: voiced
+  settings   $settings/config.toml; voiced config --defaults shows every key
+  keys       $secrets, a file for each, as OPENAI_API_KEY; restart after a change
+  models     /var/lib/voiced/models; sudo voiced models pull kokoro
+  phrases    /var/cache/voiced; sudo voiced cache stats
+  log        journalctl -u voiced
+  checks     sudo voiced check
+
+Home Assistant finds it by itself. From here, with the token:
+  VOICED_TOKEN=\$(sudo cat $secrets/token) voiced say "Good morning" -o morning.wav
+TEXT
+}
+
+install_service() {
+    be_root
+    refuse_32_bit
+    refuse_elsewhere
+    trap undo EXIT
+    trap 'exit 1' INT TERM HUP
+    look_at_current
+    if is_current; then
+        say "voiced is installed, and in this version"
+        systemctl --quiet is-enabled voiced || act systemctl --quiet enable voiced
+        systemctl --quiet is-active voiced || act systemctl start voiced ||
+            die "the service does not start: systemctl status voiced; journalctl -u voiced"
+        fetch_models
+        tell_where
+        return
+    fi
+    [ ! -e "$program/current" ] ||
+        die "another version is installed, or without $extras_wanted; to replace it:" \
+            "sudo ./install.sh --upgrade"
+    [ ! -e "$command" ] || die "$command is there, and not ours; move it, then run this again."
+    make_folder "$program" 755
+    make_folder "$program/releases" 755
+    make_release
+    make_folder "$settings" 755
+    make_folder "$secrets" 700
+    [ -e "$secrets/token" ] || is_new_token=yes
+    make_file "$secrets/token" 600 token_text
+    make_file "$settings/config.toml" 644 config_text
+    made="$program/current $command $made"
+    use_release "$venv"
+    act ln -s "$program/current/bin/voiced" "$command"
+    put_unit
+    act systemctl --quiet enable voiced
+    say "starting the service"
+    if ! act systemctl start voiced; then
+        last_words
+        die "the service did not get ready; its last words are above. Cure it, then run this again."
+    fi
+    [ "$dry_run" ] || say_a_sentence ||
+        die "the service started and did not speak; see above. Cure it, then run this again."
+    made=
+    is_new_unit=
+    fetch_models
+    say "voiced runs, and will after every boot"
+    tell_where
+    [ -z "$is_new_token" ] || [ "$dry_run" ] || say "the token for clients: $(cat "$secrets/token")"
+}
+
+upgrade_service() {
+    be_root
+    refuse_32_bit
+    refuse_elsewhere
+    [ -e "$program/current" ] || die "voiced is not installed; sudo ./install.sh does that."
+    trap undo EXIT
+    trap 'exit 1' INT TERM HUP
+    look_at_current
+    extras_wanted="$installed_extras $with" # what was installed stays
+    if is_current; then
+        say "this version is installed already"
+        fetch_models
+        return
+    fi
+    old=$(readlink -f "$program/current")
+    make_release
+    act "$venv/bin/voiced" config --check --config "$settings/config.toml" ||
+        die "the new version does not take $settings/config.toml; see above. The installed version" \
+            "runs on. Change the settings, then run this again."
+    old_unit=$(mktemp)
+    cat "$unit" >"$old_unit" || die "$unit is missing; sudo ./install.sh --uninstall, then install."
+    use_release "$venv"
+    put_unit
+    say "starting the new version"
+    if ! act systemctl restart voiced; then
+        last_words
+        say "the new version did not get ready; its last words are above. The old one comes back"
+        use_release "$old"
+        install -m 644 "$old_unit" "$unit"
+        rm -f "$old_unit"
+        systemctl daemon-reload
+        systemctl restart voiced || die "the old one does not start either: journalctl -u voiced"
+        die "the old version runs again, with its settings."
+    fi
+    made=
+    rm -f "$old_unit"
+    [ "$dry_run" ] || say_a_sentence ||
+        say "the new version runs and did not speak here; see above, and: sudo voiced check"
+    for folder in "$program"/releases/*; do
+        [ "$folder" = "$venv" ] || act rm -rf "$folder"
+    done
+    fetch_models
+    say "the new version runs"
+}
+
+uninstall_service() {
+    be_root --uninstall
+    if [ -e "$unit" ]; then
+        act systemctl --quiet disable --now voiced || true
+        act rm -f "$unit"
+        act systemctl daemon-reload
+        act systemctl --quiet reset-failed voiced 2>/dev/null || true
+    fi
+    case $(readlink "$command" || true) in
+    "$program"/*) act rm -f "$command" ;;
+    esac
+    act rm -rf "$program"
+    if [ "$purge" ]; then
+        # A dynamic user's folders are links into private ones.
+        act rm -rf "$settings" "$unit.d" /var/lib/voiced /var/lib/private/voiced \
+            /var/cache/voiced /var/cache/private/voiced
+        say "voiced is gone"
+    else
+        say "voiced is gone; $settings, /var/lib/voiced and /var/cache/voiced stay. To remove these:" \
+            "sudo ./install.sh --uninstall --purge"
+    fi
+}
+
+arguments=$*
 mode=
 minimal=
 torch=
+purge=
+with=
 dry_run=
 while [ $# -gt 0 ]; do
     argument=$1
     shift
     case $argument in
-    --run | --test)
-        [ "${mode:-$argument}" = "$argument" ] || misused "--run or --test, not both."
+    --run | --test | --upgrade | --uninstall)
+        [ "${mode:-$argument}" = "$argument" ] || misused "$mode or $argument, not both."
         mode=$argument
         ;;
     --minimal) minimal=yes ;;
     --torch) torch=yes ;;
+    --purge) purge=yes ;;
+    --with)
+        [ "${1:-}" = kokoro ] || misused "--with kokoro is all there is."
+        with=$1
+        shift
+        ;;
     --dry-run) dry_run=yes ;;
     --help | -h)
         usage
@@ -285,6 +599,19 @@ while [ $# -gt 0 ]; do
 done
 
 [ -z "$torch" ] || [ "$mode" = --test ] || misused "--torch goes with --test."
+[ -z "$purge" ] || [ "$mode" = --uninstall ] || misused "--purge goes with --uninstall."
+[ -z "$with" ] || [ -z "$minimal" ] || misused "--with or --minimal, not both."
+case $mode in
+--run | --test) is_service= ;;
+*)
+    is_service=yes
+    [ $# = 0 ] || misused "arguments after -- go with --run or --test."
+    ;;
+esac
+case $mode in
+--test | --uninstall) [ -z "$with$minimal" ] || misused "--with and --minimal go with installing." ;;
+--run) [ -z "$with" ] || misused "--with goes with the service; voiced models pull $with." ;;
+esac
 
 started_in=$(pwd)
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -294,10 +621,22 @@ newest=13 # as `requires-python` in pyproject.toml says
 venv=$here/$venv_name
 unfinished=$venv/voiced-unfinished
 stamp=$venv/voiced-installed
+program=/opt/voiced
+settings=/etc/voiced
+secrets=$settings/credentials
+unit=/etc/systemd/system/voiced.service
+command=/usr/local/bin/voiced
+made= # by this run, the latest first
+is_new_unit=
+is_new_token=
+extras_wanted=kokoro
+[ -z "$minimal" ] || extras_wanted=
 cd "$here"
 
 case $mode in
 --run) run_daemon "$@" ;;
 --test) if [ "$torch" ]; then run_torch_tests "$@"; else run_gate "$@"; fi ;;
-*) misused "installing voiced as a service comes with a later version; today there is --run." ;;
+--upgrade) upgrade_service ;;
+--uninstall) uninstall_service ;;
+*) install_service ;;
 esac

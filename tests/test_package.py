@@ -17,7 +17,7 @@ from voiced.config import DEFAULT_BACKENDS, Config
 
 TRACKED = [
     path
-    for pattern in ("*.md", "*.toml", "*.sh", "*.txt", "configs/*", "systemd/*", ".ci/run")
+    for pattern in ("*.md", "*.toml", "*.sh", "*.txt", "configs/*", "systemd/**/*.service", ".ci/run")
     for path in REPOSITORY.glob(pattern)
 ] + [
     path

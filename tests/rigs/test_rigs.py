@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,14 +19,6 @@ from websockets.typing import Origin
 
 RIGS = REPOSITORY / "tests" / "rigs"
 FINE = {f"1.1.{case}": ("OK", "OK") for case in range(247)}
-
-
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-@pytest.mark.parametrize("script", sorted(RIGS.glob("*.sh")), ids=lambda script: script.name)
-def test_a_rig_s_script_has_no_known_mistakes(script: Path) -> None:
-    found = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
-    assert found.stdout == ""
-    assert found.returncode == 0
 
 
 def test_without_a_python_2_the_autobahn_rig_says_so(tmp_path: Path) -> None:

@@ -33,8 +33,10 @@ def config_path(args: argparse.Namespace) -> Path | None:
 
 def look_as_the_service(environ: MutableMapping[str, str]) -> None:
     """Let root's commands see the folders and keys of the service, where it is installed."""
+    if os.geteuid() != 0:
+        return
     from voiced.config import SERVICE_CONFIG
 
-    if os.geteuid() == 0 and SERVICE_CONFIG.exists():
+    if SERVICE_CONFIG.exists():
         for name, folder in _SERVICE.items():
             environ.setdefault(name, folder)
