@@ -6,8 +6,8 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: sudo ./install.sh [--with kokoro] [--minimal] [--dry-run]
-       sudo ./install.sh --upgrade [--with kokoro] [--dry-run]
+usage: sudo ./install.sh [--with kokoro|piper] [--minimal] [--dry-run]
+       sudo ./install.sh --upgrade [--with kokoro|piper] [--dry-run]
        sudo ./install.sh --uninstall [--purge] [--dry-run]
        ./install.sh --run [--minimal] [--dry-run] [-- ARGUMENT...]
        ./install.sh --test [--torch] [--dry-run] [-- ARGUMENT...]
@@ -18,7 +18,8 @@ usage: sudo ./install.sh [--with kokoro] [--minimal] [--dry-run]
                  installed version comes back if this one does not get ready
   --uninstall    stop and remove the service; settings, models and phrases stay
   --purge        with --uninstall: nothing stays
-  --with kokoro  fetch Kokoro's model too (90 MB)
+  --with kokoro  fetch Kokoro's model too (some 120 MB)
+  --with piper   install the piper engine too; its voices: sudo voiced models pull piper --voice NAME
   --run          make .venv, install voiced and the kokoro engine, run the daemon in the foreground;
                  arguments after -- go to `voiced serve`
   --test         make .venv, install what the tests need, run the whole gate: ruff, mypy,
@@ -407,10 +408,13 @@ look_at_current() {
 is_current() { is_installed && is_same systemd/voiced.service "$unit"; }
 
 fetch_models() {
-    [ "$with" ] || return 0
-    act "$program/current/bin/voiced" models pull "$with" ||
-        say "the model of $with did not come; the service runs without it. Again:" \
-            "sudo voiced models pull $with"
+    case $with in
+    *kokoro*) ;;
+    *) return 0 ;;
+    esac
+    act "$program/current/bin/voiced" models pull kokoro ||
+        say "Kokoro's model did not come; the service runs without it. Try it again by" \
+            "sudo voiced models pull kokoro"
 }
 
 # Prints a key of a section of the settings in force.
@@ -466,8 +470,8 @@ install_service() {
         return
     fi
     [ ! -e "$program/current" ] ||
-        die "another version is installed, or without $extras_wanted; to replace it:" \
-            "sudo ./install.sh --upgrade"
+        die "another version is installed, or with other engines; to replace it:" \
+            "sudo ./install.sh --upgrade$(for name in $with; do echo " --with $name"; done)"
     [ ! -e "$command" ] || die "$command is there, and not ours; move it, then run this again."
     make_folder "$program" 755
     make_folder "$program/releases" 755
@@ -584,8 +588,10 @@ while [ $# -gt 0 ]; do
     --torch) torch=yes ;;
     --purge) purge=yes ;;
     --with)
-        [ "${1:-}" = kokoro ] || misused "--with kokoro is all there is."
-        with=$1
+        case ${1:-} in
+        kokoro | piper) with="$with $1" ;;
+        *) misused "--with takes kokoro or piper." ;;
+        esac
         shift
         ;;
     --dry-run) dry_run=yes ;;
@@ -600,7 +606,9 @@ done
 
 [ -z "$torch" ] || [ "$mode" = --test ] || misused "--torch goes with --test."
 [ -z "$purge" ] || [ "$mode" = --uninstall ] || misused "--purge goes with --uninstall."
-[ -z "$with" ] || [ -z "$minimal" ] || misused "--with or --minimal, not both."
+case $minimal$with in
+yes*kokoro*) misused "--with kokoro or --minimal, not both." ;;
+esac
 case $mode in
 --run | --test) is_service= ;;
 *)
@@ -610,7 +618,7 @@ case $mode in
 esac
 case $mode in
 --test | --uninstall) [ -z "$with$minimal" ] || misused "--with and --minimal go with installing." ;;
---run) [ -z "$with" ] || misused "--with goes with the service; voiced models pull $with." ;;
+--run) [ -z "$with" ] || misused "--with goes with the service; here: .venv/bin/voiced models pull." ;;
 esac
 
 started_in=$(pwd)
@@ -629,8 +637,8 @@ command=/usr/local/bin/voiced
 made= # by this run, the latest first
 is_new_unit=
 is_new_token=
-extras_wanted=kokoro
-[ -z "$minimal" ] || extras_wanted=
+extras_wanted="kokoro$with"
+[ -z "$minimal" ] || extras_wanted=$with
 cd "$here"
 
 case $mode in

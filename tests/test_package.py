@@ -17,7 +17,15 @@ from voiced.config import DEFAULT_BACKENDS, Config
 
 TRACKED = [
     path
-    for pattern in ("*.md", "*.toml", "*.sh", "*.txt", "configs/*", "systemd/**/*.service", ".ci/run")
+    for pattern in (
+        "*.md",
+        "*.toml",
+        "*.sh",
+        "*.txt",
+        "configs/*",
+        "systemd/**/*.service",
+        ".ci/run",
+    )
     for path in REPOSITORY.glob(pattern)
 ] + [
     path

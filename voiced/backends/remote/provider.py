@@ -107,7 +107,8 @@ class Provider:
             for tries_left in range(self._settings.retries, -1, -1):
                 has_begun = False
                 try:
-                    async with aclosing(self._parts(call)) as parts:
+                    patience = _Patience(self._settings.total_timeout_s)
+                    async with aclosing(self._parts(call, patience)) as parts:
                         async for part in parts:
                             has_begun = True
                             yield part
@@ -147,7 +148,11 @@ class Provider:
         found = b""
         try:
             call = Call(path, "GET", query=query or {}, types=types)
-            async with aclosing(self._parts(call)) as parts:
+            # A speech may wait for it.
+            patience = _Patience(
+                self._settings.first_audio_timeout_s or self._settings.total_timeout_s
+            )
+            async with aclosing(self._parts(call, patience)) as parts:
                 async for part in parts:
                     found += part
                     if len(found) > _LARGEST_BYTES:
@@ -158,11 +163,10 @@ class Provider:
             raise fault.error from None
         return found
 
-    async def _parts(self, call: Call) -> AsyncGenerator[bytes, None]:
+    async def _parts(self, call: Call, patience: _Patience) -> AsyncGenerator[bytes, None]:
         """Ask once."""
         assert self._session is not None
         host, stall_s = self._settings.host, self._settings.stall_timeout_s
-        patience = _Patience(self._settings.total_timeout_s)
         try:
             asking = self._session.request(
                 call.method,
