@@ -181,14 +181,19 @@ async def test_a_list_of_voices_that_does_not_come_is_not_waited_for() -> None:
         settings = OpenAISettings(type="openai", base_url=url, first_audio_timeout_s=0.2)
         async with running_manager({"openai": OpenAIBackend}, settings={"cloud": settings}) as home:
             async with asyncio.timeout(5):
-                with pytest.raises(BackendUnavailable, match="sent nothing for 0.2 s"):
+                with pytest.raises(BackendUnavailable, match=r"sent nothing for 0\.2 s"):
                     await home.get_backend("cloud")
 
 
 @asynccontextmanager
 async def running_silence() -> AsyncIterator[str]:
     """A server that takes every connection, and answers none."""
-    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
 
 
