@@ -337,6 +337,25 @@ async def test_kokoro_speaks_where_its_files_are(tmp_path: Path) -> None:
         assert not re.search("WARNING|ERROR", errors)
 
 
+async def test_the_metrics_tell_what_the_daemon_does(tmp_path: Path) -> None:
+    async with serving(tmp_path) as run, aiohttp.ClientSession() as web, connect(run.url) as client:
+        for _ in range(2):
+            async with client.speak("One, two.") as speech:
+                assert [part async for part in speech]
+        text = await (await web.get(f"{run.http_url}/metrics")).text()
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert values['voiced_sessions{door="websocket"}'] == "1.0"
+    assert values['voiced_sessions{door="http"}'] == "0.0"
+    assert values['voiced_cache_phrases_total{result="hit"}'] == "1.0"
+    assert values['voiced_cache_phrases_total{result="miss"}'] == "1.0"
+    assert float(values["voiced_cache_bytes"]) > 1000
+    assert 0 <= float(values['voiced_real_time_factor{backend="espeak"}']) < 1
+    assert values['voiced_backend_ready{backend="espeak"}'] == "1.0"
+    assert values['voiced_backend_ready{backend="elevenlabs_english_v1"}'] == "0.0"
+    for name in ("speaking", "lane_queued", "lane_preemptions_total", "underruns_total"):
+        assert values[f"voiced_{name}"] == "0.0"
+
+
 async def test_keys_and_text_are_in_no_log(tmp_path: Path) -> None:
     async with serving(tmp_path, "--log-level", "debug", VOICED_AUTH__TOKEN="s3cret-token") as run:
         async with (

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from voiced import __version__
 from voiced.config import EMBEDDED, is_loopback, state_folder
 from voiced.errors import BackendUnavailable, ConfigError, VoicedError
-from voiced.metrics import Metrics
+from voiced.metrics import Metrics, Reading
 from voiced.protocol.greeting import Greeting, SessionLimits
 from voiced.protocol.wyoming import TextLimits
+from voiced.request import BackendState
 from voiced.service import ServiceManager
 from voiced.settings import Settings, Sources
 from voiced.synthesis.report import SpeechReport
@@ -109,15 +110,7 @@ class Daemon:
             ),
             max_sessions=self._config.limits.max_sessions,
         )
-        self._metrics.gauge(
-            "voiced_sessions", "WebSocket clients", lambda: self._websocket.sessions
-        )
-        self._metrics.gauge(
-            "voiced_speaking", "Speeches being spoken", lambda: self._manager.speaking
-        )
-        self._metrics.gauge(
-            "voiced_lane_queued", "Segments that wait for an engine", lambda: self._lane.queued
-        )
+        self._metrics.show(*self._readings())
 
     async def run(self, on_ready: Callable[[Doors], None]) -> None:
         """Serve until SIGTERM or SIGINT; a second one does not wait for speeches.
@@ -316,6 +309,60 @@ class Daemon:
                 max_speeches=limits.max_speeches,
             ),
         )
+
+    def _readings(self) -> list[Reading]:
+        """Return what is measured here and there, for the metrics."""
+        websocket, http, wyoming = self._websocket, self._http, self._wyoming
+        manager, lane, phrases = self._manager, self._lane, self._manager.phrases
+        return [
+            Reading(
+                "voiced_sessions",
+                "Clients that are connected; by HTTP, requests being spoken",
+                lambda: {
+                    "websocket": websocket.sessions,
+                    "http": http.speeches,
+                    "wyoming": wyoming.sessions,
+                },
+                label="door",
+            ),
+            Reading("voiced_speaking", "Speeches being spoken", lambda: manager.speaking),
+            Reading(
+                "voiced_backend_ready",
+                "1 for a backend that could speak if asked now",
+                lambda: {
+                    name: state is not BackendState.UNAVAILABLE
+                    for name, state in manager.states().items()
+                },
+                label="backend",
+            ),
+            Reading(
+                "voiced_real_time_factor",
+                "Seconds of work for a second of audio, lately, of local engines",
+                manager.real_time_factors,
+                label="backend",
+            ),
+            Reading("voiced_lane_queued", "Segments that wait for an engine", lambda: lane.queued),
+            Reading(
+                "voiced_lane_preemptions",
+                "Segments stopped for a more urgent one",
+                lambda: lane.preemptions,
+                kind="counter",
+            ),
+            Reading(
+                "voiced_underruns",
+                "Times that a client with a window had played all it was sent, with more to come",
+                lambda: websocket.underruns,
+                kind="counter",
+            ),
+            Reading(
+                "voiced_cache_phrases",
+                "Phrases: found, made, or listened to while they were made for another one",
+                lambda: {"hit": phrases.hits, "miss": phrases.misses, "join": phrases.joins},
+                label="result",
+                kind="counter",
+            ),
+            Reading("voiced_cache_bytes", "Phrases in memory", lambda: phrases.size_bytes),
+        ]
 
     def _report(self, report: SpeechReport) -> None:
         self._metrics.observe(report)

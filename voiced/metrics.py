@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 from voiced.synthesis.report import SpeechReport
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 _FIRST_AUDIO_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A number that somebody else keeps, or one for each value of a label."""
+
+    name: str
+    help_text: str
+    read: Callable[[], float | Mapping[str, float]]
+    label: str = ""
+    kind: Literal["gauge", "counter"] = "gauge"
 
 
 class Metrics:
-    """Counts speeches as they end, and reads gauges when it is asked."""
+    """Counts speeches as they end, and takes readings when it is asked."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -39,9 +55,9 @@ class Metrics:
             registry=self._registry,
         )
 
-    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """Show a value that is read at each scrape."""
-        Gauge(name, help_text, registry=self._registry).set_function(read)
+    def show(self, *readings: Reading) -> None:
+        """Take these, too."""
+        self._registry.register(_Readings(readings))
 
     def observe(self, report: SpeechReport) -> None:
         """Count a speech."""
@@ -55,3 +71,17 @@ class Metrics:
     def render(self) -> bytes:
         """Return the text format."""
         return generate_latest(self._registry)
+
+
+class _Readings(Collector):
+    def __init__(self, readings: tuple[Reading, ...]) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        for reading in self._readings:
+            labels = [reading.label] if reading.label else []
+            family = _FAMILIES[reading.kind](reading.name, reading.help_text, labels=labels)
+            value = reading.read()
+            for name, number in value.items() if isinstance(value, Mapping) else [("", value)]:
+                family.add_metric([name] if labels else [], number)
+            yield family

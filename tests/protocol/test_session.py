@@ -686,6 +686,21 @@ def test_no_more_is_sent_than_was_played_and_the_window() -> None:
     assert sent_ms(client) == 250
 
 
+def test_an_underrun_is_when_all_was_played_and_more_is_to_come() -> None:
+    client = windowed(500)
+    list(client.received())
+    progress(client, 2, 250)
+    list(client.received())
+    assert client.session.underruns == 0
+    progress(client, 3, 750)
+    progress(client, 4, 750)  # says nothing new
+    assert client.session.underruns == 1
+    list(client.received())
+    client.session.finish(1)
+    progress(client, 5, 1000)
+    assert client.session.underruns == 1
+
+
 def test_a_closed_window_leaves_no_room() -> None:
     client = windowed(200)
     list(client.received())

@@ -481,6 +481,7 @@ def test_no_segment_is_lost_and_what_was_stopped_is_done_once_more(
                 assert is_cancelled
         assert home.lane.queued == 0
         stops = len(home.names()) - len(set(home.names()))
+        assert stops <= home.lane.preemptions
         # Each that came stopped one at most; so did each that was stopped for one that left.
         assert stops < len(orders) + sum(is_cancelled for *_, is_cancelled in orders)
         assert home.workers.most_at_work <= 1 + may_overlap

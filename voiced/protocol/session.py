@@ -172,6 +172,11 @@ class Session:
         return self._speeches.queued
 
     @property
+    def underruns(self) -> int:
+        """How often its client had played all that it was sent, and more was to come."""
+        return self._speeches.underruns
+
+    @property
     def backlog(self) -> int:
         """How many answers wait to be sent; the owner stops receiving while they are many."""
         return self._outbox.control_backlog

@@ -65,6 +65,11 @@ class Speech:
     blocked_at: float | None = None  # since when the window holds back what waits
     first_audio_ms: int | None = None
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether all of it was sent."""
+        return self.is_finished and not self.queue.waiting
+
     def samples_at(self, played_ms: float) -> int:
         """Return how many samples were played; more than was sent counts as all that was."""
         return int(min(played_ms * self.plan.sample_rate / 1000, self.queue.sent))
@@ -91,6 +96,8 @@ class Speeches:
         self._now = now
         self._open: dict[int, Speech] = {}  # in the order of their ids
         self.outbox = Outbox()
+        self.underruns = 0
+        """How often a client had played all that it was sent, and more was to come."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -154,6 +161,8 @@ class Speeches:
         played = speech.samples_at(played_ms)
         if played <= speech.played:
             return
+        if played == speech.queue.sent and speech.plan.text.is_ended and not speech.is_sent:
+            self.underruns += 1
         speech.queue.limit += played - speech.played
         speech.played = played
         speech.blocked_at = None

@@ -65,6 +65,8 @@ class Lane:
     def __init__(self, *, threads: int = 1, workers: Workers | None = None) -> None:
         """Let the engine that runs compute with so many threads."""
         self.threads = threads
+        self.preemptions = 0
+        """How many segments were stopped for a more urgent one."""
         self._workers = workers or _OwnWorkers()
         self._waiting: list[tuple[_Turn, Run]] = []
         self._calls: deque[_Call] = deque()  # that wait; they go before segments
@@ -119,6 +121,7 @@ class Lane:
     def stop(self, run: Run, *, to_go_on: bool = False) -> None:
         """Stop a run, whether it runs, waits or has ended; `to_go_on`: it is run again later."""
         if to_go_on:
+            self.preemptions += 1
             run.preempt()
         else:
             run.stop()

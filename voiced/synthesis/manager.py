@@ -51,7 +51,7 @@ class TTSBackendManager:
         """
         self.defaults = defaults or SpeechDefaults()
         self.lexicon = lexicon or Lexicon()
-        self._phrases = phrases or PhraseCache()
+        self.phrases = phrases or PhraseCache()
         self._pool = pool
         self._catalogue = Catalogue(self._pool, mappings, self.defaults)
         self.models = self._catalogue.models
@@ -64,6 +64,7 @@ class TTSBackendManager:
         self.is_whole = self._pool.is_whole
         self.trouble = self._pool.trouble
         self.real_time_factor = self._pool.real_time_factor
+        self.real_time_factors = self._pool.real_time_factors
         self.usual = self._catalogue.usual
         self.use_mappings = self._catalogue.use_mappings
         self._on_report = on_report
@@ -169,7 +170,7 @@ class TTSBackendManager:
             catalogue=self._catalogue,
             defaults=self.defaults,
             lexicon=self.lexicon,
-            phrases=self._phrases,
+            phrases=self.phrases,
             priority=priority,
         )
         self._speaking += 1

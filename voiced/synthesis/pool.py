@@ -157,6 +157,11 @@ class BackendPool:
         factor = engine.real_time_factor if engine else None
         return None if factor is None else round(factor, 2)
 
+    def real_time_factors(self) -> dict[str, float]:
+        """Return `real_time_factor` of all of which it is known."""
+        factors = {name: self.real_time_factor(name) for name in self._slots}
+        return {name: factor for name, factor in factors.items() if factor is not None}
+
     def best_local(self) -> str:
         """Return the best local backend that can speak at once; the best one where none is loaded.
 

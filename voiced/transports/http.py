@@ -70,6 +70,11 @@ class HttpDoor:
         self._speeches: set[asyncio.Task[object]] = set()
         self._runner: web.AppRunner | None = None
 
+    @property
+    def speeches(self) -> int:
+        """How many requests are being spoken."""
+        return len(self._speeches)
+
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port, which is the system's choice for port 0.
 

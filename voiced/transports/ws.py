@@ -58,6 +58,7 @@ class WebSocketDoor:
             max_message_bytes=greeting.limits.max_message_bytes,
         )
         self._clients: set[_Client] = set()
+        self._past_underruns = 0  # of clients that have left
         self._is_draining = False
         self._look: asyncio.TimerHandle | None = None
 
@@ -74,6 +75,11 @@ class WebSocketDoor:
     def sessions(self) -> int:
         """How many clients are connected."""
         return len(self._clients)
+
+    @property
+    def underruns(self) -> int:
+        """How often a client, of those that tell, had nothing left to play."""
+        return self._past_underruns + sum(client.session.underruns for client in self._clients)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port, which is the system's choice for port 0.
@@ -124,6 +130,7 @@ class WebSocketDoor:
             log.exception("session %s failed", name)
         finally:
             self._clients.discard(client)
+            self._past_underruns += session.underruns
 
     def admit(self, connection: ServerConnection) -> None:
         """Let the messages of a client have their full size."""
