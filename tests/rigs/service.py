@@ -71,6 +71,8 @@ from voiced.speech import PcmChunk, Segment, Voice
 class Blocks(TTSBackendBase):
     """Holds the event loop for ever."""
 
+    is_local = True
+
     async def initialize(self) -> None: ...
 
     def voices(self) -> Sequence[Voice]:
@@ -85,8 +87,6 @@ class Blocks(TTSBackendBase):
 
 class Kills(Blocks):
     """Ends the thread of the lane that it is called on."""
-
-    is_local = True
 
     async def generate_speech_stream(self, segment: Segment) -> AsyncGenerator[PcmChunk, None]:
         async for chunk in self.lane.stream(segment, self._synthesize):
@@ -240,7 +240,9 @@ async def back_after(machine: Machine, pid: str, seconds: float) -> str:
         await asyncio.sleep(0.05)
     async with connect(URL, token=machine.token) as client:
         await say(client, "I am back.")
-    return f"back after {time.monotonic() - began:.1f} s, to be {seconds:g} at most"
+    took_s = time.monotonic() - began
+    claim(took_s <= seconds, f"it spoke again after {took_s:.1f} s, to be {seconds:g} at most")
+    return f"it spoke again after {took_s:.1f} s, to be {seconds:g} at most"
 
 
 # ----------------------------------------------------------------------------------- the checks
@@ -275,7 +277,7 @@ async def is_sandboxed(machine: Machine) -> str:
 
 
 async def every_engine_speaks_in_it(machine: Machine) -> str:
-    machine.edit(CONFIG, lambda text: text + ENGINES)
+    before = machine.edit(CONFIG, lambda text: text + ENGINES)
     machine.run("systemctl restart voiced")
     told = []
     async with connect(URL, token=machine.token) as client:
@@ -283,6 +285,8 @@ async def every_engine_speaks_in_it(machine: Machine) -> str:
             options = {"strict": True}
             seconds = await say(client, "Hello.", model=model, model_specific_options=options)
             told.append(f"{model} {seconds:.1f} s")
+    machine.edit(CONFIG, lambda _: before)
+    machine.run("systemctl restart voiced")
     return ", ".join(told)
 
 
@@ -345,7 +349,6 @@ async def comes_back_after_kill(machine: Machine) -> str:
 async def comes_back_when_blocked(machine: Machine) -> str:
     pid = await strike(machine, "blocks")
     told = await back_after(machine, pid, 13)
-    claim("time.sleep" in FAULTS, "")
     log = machine.run("journalctl --unit voiced --output cat --lines 200")
     claim("rig_faults.py" in log, "the log does not say where it hung")
     return f"{told}; the log says in which line it hung"
@@ -532,7 +535,8 @@ async def check(machine: Machine, wanted: list[str]) -> list[Result]:
                 install_faults(machine)
             result = Result(name, await function(machine), is_good=True)
         except (FailedError, ClientError, TimeoutError, OSError) as error:
-            result = Result(name, f"{type(error).__name__}: {error}", is_good=False)
+            log = machine.run("journalctl --unit voiced --output cat --lines 20", check=False)
+            result = Result(name, f"{type(error).__name__}: {error}\n{log}", is_good=False)
         results.append(result)
         print(f"{'ok' if result.is_good else 'FAILED':<7} {name:<18} {result.detail}", flush=True)
     return results

@@ -33,7 +33,7 @@ class BackendRegistry:
 
         Raises:
             ConfigError: there is no such type.
-            BackendUnavailable: there is, but its code does not import.
+            BackendUnavailable: there is, but its code does not import, or is no backend.
         """
         if name in self._loaded:
             return self._loaded[name]
@@ -48,5 +48,17 @@ class BackendRegistry:
                 f"The backend type {name!r} does not import ({type(error).__name__}); "
                 "reinstall the package that brings it."
             ) from error
+        if fault := _fault(backend):
+            raise BackendUnavailable(f"The backend type {name!r} {fault}; correct its code.")
         self._loaded[name] = backend
         return self._loaded[name]
+
+
+def _fault(brought: object) -> str | None:
+    """Say what keeps it from being a backend."""
+    if not (isinstance(brought, type) and issubclass(brought, TTSBackendBase)):
+        return "is no TTSBackendBase"
+    lacks = set(brought.__abstractmethods__)
+    if not hasattr(brought, "is_local"):
+        lacks.add("is_local")
+    return f"lacks {', '.join(sorted(lacks))}" if lacks else None
