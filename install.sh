@@ -394,6 +394,8 @@ make_release() {
     installed_extras=
     make_venv
     install_packages
+    [ ! -e "$packages" ] || pip_install --no-cache-dir --requirement "$packages" ||
+        die "what $packages names could not be installed; see above, correct it, then run this again."
 }
 
 # Sets $venv to the release in use, and what is known of it.
@@ -632,6 +634,7 @@ stamp=$venv/voiced-installed
 program=/opt/voiced
 settings=/etc/voiced
 secrets=$settings/credentials
+packages=$settings/packages.txt # what a user adds, as plug-ins
 unit=/etc/systemd/system/voiced.service
 command=/usr/local/bin/voiced
 made= # by this run, the latest first

@@ -19,7 +19,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -347,15 +348,16 @@ async def comes_back_after_kill(machine: Machine) -> str:
 
 
 async def comes_back_when_blocked(machine: Machine) -> str:
-    pid = await strike(machine, "blocks")
-    told = await back_after(machine, pid, 13)
+    with faults(machine):
+        told = await back_after(machine, await strike(machine, "blocks"), 13)
     log = machine.run("journalctl --unit voiced --output cat --lines 200")
     claim("rig_faults.py" in log, "the log does not say where it hung")
     return f"{told}; the log says in which line it hung"
 
 
 async def comes_back_without_a_worker(machine: Machine) -> str:
-    return await back_after(machine, await strike(machine, "kills"), 3)
+    with faults(machine):
+        return await back_after(machine, await strike(machine, "kills"), 3)
 
 
 async def strike(machine: Machine, model: str) -> str:
@@ -504,18 +506,24 @@ def furnish(root: Path) -> None:
         shutil.copy(certificates, root / CERTIFICATES[1:])
 
 
-def install_faults(machine: Machine) -> None:
-    """Add the backends that do harm to the installed program."""
+@contextmanager
+def faults(machine: Machine) -> Iterator[None]:
+    """Have the backends that do harm."""
     packages = next(machine.root.glob("opt/voiced/releases/*/lib/python3*/site-packages"))
     info = packages / "rig_faults-1.dist-info"
-    info.mkdir()
+    info.mkdir(exist_ok=True)
     (packages / "rig_faults.py").write_text(FAULTS)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rig-faults\nVersion: 1\n")
     points = "[voiced.backends]\nblocks = rig_faults:Blocks\nkills = rig_faults:Kills\n"
     (info / "entry_points.txt").write_text(points)
     sections = "[backends.blocks]\ntype = 'blocks'\n[backends.kills]\ntype = 'kills'\n"
-    machine.edit(CONFIG, lambda text: text + sections)
+    before = machine.edit(CONFIG, lambda text: text + sections)
     machine.run("systemctl restart voiced")
+    try:
+        yield
+    finally:
+        machine.edit(CONFIG, lambda _: before)
+        machine.run("systemctl restart voiced")
 
 
 @dataclass
@@ -531,8 +539,6 @@ async def check(machine: Machine, wanted: list[str]) -> list[Result]:
         if wanted and name not in wanted:
             continue
         try:
-            if name == "blocked loop":
-                install_faults(machine)
             result = Result(name, await function(machine), is_good=True)
         except (FailedError, ClientError, TimeoutError, OSError) as error:
             log = machine.run("journalctl --unit voiced --output cat --lines 20", check=False)

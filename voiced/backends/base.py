@@ -16,6 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import inf
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -167,6 +168,15 @@ class TTSBackendBase(ABC):
         Called often, on another thread: what it lacks may come while the daemon runs.
         """
         return None
+
+    @classmethod
+    def model_files(cls, settings: Any) -> Sequence[Path]:  # noqa: ARG003  # some have none
+        """Return the files that it will hold in memory, where there are any. Blocks for a moment.
+
+        Raises:
+            BackendUnavailable: they are not there.
+        """
+        return ()
 
     def trouble(self) -> str | None:
         """Say in a sentence why it should not be asked now, though it is loaded; None for nothing.

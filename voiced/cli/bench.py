@@ -30,7 +30,6 @@ _TEXTS = {
     "long": "before anyone noticed it, and a thin rain fell on the garden, so nobody went outside.",
 }
 _TIMES = 3  # each text is spoken
-_FAST_ENOUGH = 0.7  # real-time factor up to which `auto` takes an engine
 _IN_USE = 0.88  # of the machine, when listeners are served; the rest is for whoever comes
 _SAME = 1.05  # a gain below that is none
 
@@ -163,7 +162,9 @@ def _rounded(value: object) -> object:
 
 def _advice(measured: list[Measured], settings: Settings) -> str:
     """Say which engine to use, with which threads, and what to write into the configuration."""
-    fast = [one for one in measured if one.long < _FAST_ENOUGH] or measured
+    from voiced.synthesis.pace import FAST_ENOUGH
+
+    fast = [one for one in measured if one.long < FAST_ENOUGH] or measured
     quality = max(one.quality for one in fast)
     candidates = [one for one in fast if one.quality == quality]
     soonest = min(one.first_audio_ms for one in candidates)
@@ -182,7 +183,7 @@ def _advice(measured: list[Measured], settings: Settings) -> str:
         *settings.mappings.names(best.backend),
     )
     is_auto = settings.config.defaults.model == "auto" and all(
-        one.quality < best.quality or one.long >= _FAST_ENOUGH for one in others
+        one.quality < best.quality or one.long >= FAST_ENOUGH for one in others
     )
     if not is_taken and not is_auto:
         keys.append(f'[defaults]\nmodel = "{best.backend}"')

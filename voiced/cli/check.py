@@ -6,39 +6,26 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from voiced import __version__
+from voiced.cli import machine
+from voiced.cli.finding import Finding, Verdict
 from voiced.cli.settings import add_config_argument, config_path
 from voiced.errors import ConfigError, VoicedError
 
 if TYPE_CHECKING:
+    from voiced.discovery import Found
     from voiced.settings import Settings
     from voiced.synthesis.lane import Lane
     from voiced.synthesis.manager import TTSBackendManager
 
+_LISTEN_S = 3  # for those on the network to answer
+
 HELP = "tell what works here, and what to do about what does not"
 EXAMPLE = "voiced check"
-
-
-class Verdict(StrEnum):
-    """How a check went."""
-
-    OK = "ok"
-    NOTE = "note"
-    FAILED = "FAILED"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A line of the report."""
-
-    verdict: Verdict
-    what: str
-    detail: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,33 +57,13 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
         return
     path = config_path(args)
     yield Finding(Verdict.OK, "configuration", str(path) if path else "none, all defaults hold")
-    yield _player()
-    yield _state()
+    yield machine.clock(time.time())
+    yield machine.player()
+    yield machine.state()
     yield from _encoders()
+    yield from _checksums()
     yield from asyncio.run(_backends(manager, lane, settings))
     yield from asyncio.run(_doors(settings))
-
-
-def _player() -> Finding:
-    from voiced.cli.player import find_player
-
-    if player := find_player():
-        return Finding(Verdict.OK, "player", player)
-    return Finding(
-        Verdict.NOTE, "player", "none; `say` can only write files. Install alsa-utils to hear it."
-    )
-
-
-def _state() -> Finding:
-    from voiced.config import state_folder
-
-    folder = state_folder()
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
-    if os.access(existing, os.W_OK):
-        return Finding(Verdict.OK, "state folder", str(folder))
-    return Finding(
-        Verdict.NOTE, "state folder", f"{folder} cannot be written: the daemon's id will not last"
-    )
 
 
 def _encoders() -> Iterator[Finding]:
@@ -119,33 +86,69 @@ def _encoders() -> Iterator[Finding]:
     yield Finding(Verdict.OK, "formats", " ".join(works))
 
 
-async def _backends(manager: TTSBackendManager, lane: Lane, settings: Settings) -> list[Finding]:
-    """Speak a word with every configured backend."""
-    from voiced.request import OpenAISpeechRequest
-    from voiced.speech import OPENAI_RATE, AudioFormat, AudioFrame
+def _checksums() -> Iterator[Finding]:
+    """Read every model that was fetched, and compare it with what was published."""
+    from voiced.cli.files import known_model
+    from voiced.models.published import KOKORO
+    from voiced.models.store import ModelFolder, search_folders
 
-    findings = []
-    loop = asyncio.get_running_loop()
-    for backend_id in settings.backends:
-        request = OpenAISpeechRequest(
-            model=backend_id, input="One, two, three.", model_specific_options={"strict": True}
-        )
+    for root in search_folders(os.environ):
+        for name in (KOKORO.name, "piper"):
+            folder = ModelFolder(root, known_model(name, root, KOKORO))
+            try:
+                states = [(file, folder.check(file)) for file in folder.model.all_files()]
+            except VoicedError as error:
+                yield Finding(Verdict.NOTE, name, error.message)
+                continue
+            for file, state in states:
+                if state.is_fault:
+                    cure = f"fetch it again: voiced models pull {name}"
+                    yield Finding(Verdict.FAILED, name, f"{file.name}: {state}; {cure}")
+
+
+async def _backends(manager: TTSBackendManager, lane: Lane, settings: Settings) -> list[Finding]:
+    """Speak a word with every configured backend that fits into memory."""
+    from voiced.errors import BackendUnavailable
+
+    findings: list[Finding] = []
+    for backend_id, own in settings.backends.items():
         try:
-            backend = await manager.get_backend(backend_id)
-            plan = manager.plan(request, default_format=AudioFormat.PCM, sample_rate=OPENAI_RATE)
-            began = loop.time()
-            spoken = manager.speak(plan, label="check")
-            samples = sum([e.samples async for e in spoken if isinstance(e, AudioFrame)])
-        except VoicedError as error:
-            verdict = Verdict.NOTE if _may_lack(backend_id, settings) else Verdict.FAILED
-            findings.append(Finding(verdict, backend_id, error.message))
-            continue
-        factor = (loop.time() - began) * OPENAI_RATE / max(samples, 1)
-        detail = f"speaks, {len(backend.voices())} voices, real-time factor {factor:.3f}"
-        findings.append(Finding(Verdict.OK, backend_id, detail))
+            files = settings.registry.load(own.type).model_files(own)
+        except BackendUnavailable:
+            files = ()  # which it says itself, below
+        about_model = list(machine.model(backend_id, files)) if files else []
+        findings += about_model
+        if not any(finding.verdict is Verdict.FAILED for finding in about_model):
+            findings.append(await _speaks(manager, backend_id, settings))
     await manager.close()
     await lane.close()
     return findings
+
+
+async def _speaks(manager: TTSBackendManager, backend_id: str, settings: Settings) -> Finding:
+    from voiced.request import OpenAISpeechRequest
+    from voiced.speech import OPENAI_RATE, AudioFormat, AudioFrame
+    from voiced.synthesis.pace import FAST_ENOUGH
+
+    loop = asyncio.get_running_loop()
+    request = OpenAISpeechRequest(
+        model=backend_id, input="One, two, three.", model_specific_options={"strict": True}
+    )
+    try:
+        backend = await manager.get_backend(backend_id)
+        plan = manager.plan(request, default_format=AudioFormat.PCM, sample_rate=OPENAI_RATE)
+        began = loop.time()
+        spoken = manager.speak(plan, label="check")
+        samples = sum([e.samples async for e in spoken if isinstance(e, AudioFrame)])
+    except VoicedError as error:
+        verdict = Verdict.NOTE if _may_lack(backend_id, settings) else Verdict.FAILED
+        return Finding(verdict, backend_id, error.message)
+    factor = (loop.time() - began) * OPENAI_RATE / max(samples, 1)
+    detail = f"speaks, {len(backend.voices())} voices, real-time factor {factor:.3f}"
+    if backend.is_local and factor >= FAST_ENOUGH:
+        cure = "too slow to speak by itself; `voiced bench` says what suits this machine"
+        return Finding(Verdict.NOTE, backend_id, f"{detail}: {cure}")
+    return Finding(Verdict.OK, backend_id, detail)
 
 
 def _may_lack(backend_id: str, settings: Settings) -> bool:
@@ -156,32 +159,70 @@ def _may_lack(backend_id: str, settings: Settings) -> bool:
 
 
 async def _doors(settings: Settings) -> list[Finding]:
-    """See who listens where the daemon would."""
+    """See who listens where the daemon would, and whether the network finds it."""
     from voiced.client import ClientError, connect
     from voiced.config import is_loopback
 
-    findings = []
     config = settings.config
     door = config.websocket
-    host = door.host if is_loopback(door.host) else "127.0.0.1"
+    is_local = is_loopback(door.host)
+    host = door.host if is_local else "127.0.0.1"
+    server: dict[str, Any] = {}
     try:
         url = f"ws://{host}:{door.port}/v1/ws"
         async with connect(url, token=settings.token) as client:
             await client.ping()
-            name = client.greeting["server"]["name"]
-            version = client.greeting["voiced_version"]
-            findings.append(Finding(Verdict.OK, "daemon", f"{name!r} answers, {version}"))
+            server = client.greeting["server"]
+            detail = f"{server['name']!r} answers, {client.greeting['voiced_version']}"
+            findings = [Finding(Verdict.OK, "daemon", detail)]
     except ClientError:
         places = [("websocket", host, door.port), ("http", host, config.http.port)]
         if config.wyoming.enabled:
             places.append(("wyoming", host, config.wyoming_port))
-        findings += await _free(*places)
+        findings = await _free(*places)
     except VoicedError as error:
-        findings.append(Finding(Verdict.FAILED, "daemon", error.message))
-    if is_loopback(door.host):
+        findings = [Finding(Verdict.FAILED, "daemon", error.message)]
+    if is_local:
         detail = "on this machine only, and not advertised; `voiced serve --lan` opens it"
         findings.append(Finding(Verdict.NOTE, "network", detail))
+    elif config.zeroconf.enabled:
+        findings += await _found(config.zeroconf.name, server.get("id"))
     return findings
+
+
+async def _found(name: str, server_id: str | None) -> list[Finding]:
+    """See which daemons the network tells of."""
+    from voiced.discovery import discover
+
+    try:
+        found = [one async for one in discover(_LISTEN_S)]
+    except OSError as error:
+        cure = "is there a network? Else let multicast through"
+        return [Finding(Verdict.FAILED, "mDNS", f"{error.strerror}; {cure}.")]
+    return judge(found, name=name, server_id=server_id)
+
+
+def judge(found: Sequence[Found], *, name: str, server_id: str | None) -> list[Finding]:
+    """Say what it means that those were found; `server_id` is that of the one that runs here."""
+    others = [one for one in found if one.server_id != server_id]
+    namesakes = [one for one in others if one.name.partition(" (")[0] == name]
+    findings = [
+        Finding(
+            Verdict.NOTE,
+            "mDNS",
+            f"{one.url} is called {one.name!r}, too; give one of them another zeroconf.name",
+        )
+        for one in namesakes
+    ]
+    if server_id is None:
+        return findings
+    if len(others) < len(found):
+        return [*findings, Finding(Verdict.OK, "mDNS", f"{name!r} is found")]
+    detail = (
+        "the daemon runs, and nobody finds it: let UDP port 5353 through the firewall "
+        "(`sudo ufw allow mdns`), or see in its log whether it is advertised"
+    )
+    return [*findings, Finding(Verdict.FAILED, "mDNS", detail)]
 
 
 async def _free(*places: tuple[str, str, int]) -> list[Finding]:

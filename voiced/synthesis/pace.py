@@ -8,6 +8,9 @@ from statistics import median_low
 
 from voiced.reading.phonemes import count_phonemes
 
+FAST_ENOUGH = 0.7
+"""Real-time factor that an engine must keep to speak by itself: others listen, too."""
+
 _KEPT = 5  # runs
 
 

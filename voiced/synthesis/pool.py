@@ -13,6 +13,7 @@ from voiced.backends.registry import BackendRegistry
 from voiced.errors import BackendUnavailable, VoicedError
 from voiced.request import BackendState
 from voiced.synthesis.lane import Engine, Lane
+from voiced.synthesis.pace import FAST_ENOUGH
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,6 @@ AUTO = "auto"
 """Stands for the best local backend; the id that `best_local` returns where there is none."""
 
 _LOOK_AFTER_S = 1  # between two looks for the files of a backend, if anybody asks for it
-_FAST_ENOUGH = 0.7  # real-time factor that an engine must keep to speak by itself
 _MEASURE_AFTER_S = 60  # an engine that was too slow is measured again, if anybody asks for auto
 _RETRY_AFTER_S = 30  # an unavailable backend is tried again after this, not at every request
 
@@ -316,7 +316,7 @@ async def _close(backend: TTSBackendBase) -> None:
 
 def _is_fast(slot: _Slot) -> bool:
     factor = slot.engine.real_time_factor if slot.engine else None
-    return factor is None or factor < _FAST_ENOUGH
+    return factor is None or factor < FAST_ENOUGH
 
 
 async def _look(slot: _Slot) -> None:

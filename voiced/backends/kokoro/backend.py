@@ -69,6 +69,12 @@ class KokoroBackend(TTSBackendBase):
         return None
 
     @classmethod
+    def model_files(cls, settings: BackendSettings) -> Sequence[Path]:
+        """Return the model and the voices."""
+        assert isinstance(settings, KokoroSettings)
+        return _files(settings)
+
+    @classmethod
     def import_packages(cls, settings: BackendSettings) -> None:
         """Import the runtime's packages."""
         assert isinstance(settings, KokoroSettings)

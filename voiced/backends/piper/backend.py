@@ -75,6 +75,13 @@ class PiperBackend(TTSBackendBase):
         return None if has_voices(folders) else _NO_VOICES
 
     @classmethod
+    def model_files(cls, settings: BackendSettings) -> Sequence[Path]:
+        """Return the largest voice: few are in memory at a time."""
+        assert isinstance(settings, PiperSettings)
+        voices = find_voices(_folders(settings)).values()
+        return sorted((voice.path for voice in voices), key=lambda path: path.stat().st_size)[-1:]
+
+    @classmethod
     def import_packages(cls, settings: BackendSettings) -> None:  # noqa: ARG003  # as the base has it
         """Import piper-tts and onnxruntime."""
         with suppress(BackendUnavailable):  # `initialize` says so
