@@ -142,8 +142,10 @@ make_venv() {
 inputs_sum() {
     {
         cat pyproject.toml constraints.txt install.sh
-        [ -z "$is_service" ] ||
+        if [ "$is_service" ]; then
             find voiced configs -type f ! -name '*.py[co]' | LC_ALL=C sort | xargs cat
+            cat "$packages" 2>/dev/null || true
+        fi
     } | cksum | tr ' ' -
 }
 

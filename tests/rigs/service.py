@@ -98,6 +98,24 @@ class Kills(Blocks):
 '''
 
 
+FAULTS_PROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "rig-faults"
+version = "1"
+
+[project.entry-points."voiced.backends"]
+blocks = "rig_faults:Blocks"
+kills = "rig_faults:Kills"
+
+[tool.hatch.build]
+include = ["rig_faults.py"]
+"""
+
+
 class FailedError(Exception):
     """A check did not hold."""
 
@@ -502,6 +520,11 @@ def furnish(root: Path) -> None:
         (root / "srv" / name).mkdir(parents=True)
     write_random_kokoro(root / "srv/kokoro")
     write_tiny_piper(root / "srv/piper", VOICE)
+    (root / "srv/faults").mkdir()
+    (root / "srv/faults/rig_faults.py").write_text(FAULTS)
+    (root / "srv/faults/pyproject.toml").write_text(FAULTS_PROJECT)
+    (root / "etc/voiced").mkdir()
+    (root / "etc/voiced/packages.txt").write_text("/srv/faults\n")
     if certificates := os.environ.get("PIP_CERT"):
         shutil.copy(certificates, root / CERTIFICATES[1:])
 
@@ -509,13 +532,6 @@ def furnish(root: Path) -> None:
 @contextmanager
 def faults(machine: Machine) -> Iterator[None]:
     """Have the backends that do harm."""
-    packages = next(machine.root.glob("opt/voiced/releases/*/lib/python3*/site-packages"))
-    info = packages / "rig_faults-1.dist-info"
-    info.mkdir(exist_ok=True)
-    (packages / "rig_faults.py").write_text(FAULTS)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rig-faults\nVersion: 1\n")
-    points = "[voiced.backends]\nblocks = rig_faults:Blocks\nkills = rig_faults:Kills\n"
-    (info / "entry_points.txt").write_text(points)
     sections = "[backends.blocks]\ntype = 'blocks'\n[backends.kills]\ntype = 'kills'\n"
     before = machine.edit(CONFIG, lambda text: text + sections)
     machine.run("systemctl restart voiced")
