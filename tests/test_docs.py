@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
+import aiohttp
 import pytest
 from support import REPOSITORY, documented_backend, fenced
+from test_daemon import serving
 
 from voiced import errors
 from voiced.backends.espeak.backend import EspeakOptions
@@ -61,3 +64,21 @@ def test_every_error_and_close_code_is_documented() -> None:
             assert f"`{kind.code}`" in text, kind.code
     for code in CloseCode:
         assert str(int(code)) in text, code
+
+
+async def test_every_metric_is_documented_and_no_other_is_asked_for(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path) as run,
+        aiohttp.ClientSession() as web,
+        web.get(f"{run.http_url}/metrics") as answer,
+    ):
+        shown = set(re.findall(r"^# TYPE (\w+)", await answer.text(), flags=re.MULTILINE))
+    shown = {name for name in shown if not name.endswith("_created")}
+    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(voiced_\w+)`", page, flags=re.MULTILINE)) == shown
+    dashboard = json.loads((REPOSITORY / "docs" / "grafana.json").read_text(encoding="utf-8"))
+    asked = [t["expr"] for panel in dashboard["panels"] for t in panel["targets"]]
+    asked += re.findall(r"expr: (.*)", page)
+    for expression in asked:
+        for name in re.findall(r"voiced_\w+", expression):
+            assert name.removesuffix("_bucket") in shown, name
