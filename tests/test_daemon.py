@@ -356,6 +356,15 @@ async def test_the_metrics_tell_what_the_daemon_does(tmp_path: Path) -> None:
         assert values[f"voiced_{name}"] == "0.0"
 
 
+async def test_a_reload_forgets_the_phrases_in_memory(tmp_path: Path) -> None:
+    async with serving(tmp_path) as run, aiohttp.ClientSession() as web:
+        async with connect(run.url) as client, client.speak("One, two.") as speech:
+            assert [part async for part in speech]
+        await _signal(run, signal.SIGHUP, "reloaded")
+        text = await (await web.get(f"{run.http_url}/metrics")).text()
+    assert "voiced_cache_bytes 0.0" in text
+
+
 async def test_keys_and_text_are_in_no_log(tmp_path: Path) -> None:
     async with serving(tmp_path, "--log-level", "debug", VOICED_AUTH__TOKEN="s3cret-token") as run:
         async with (

@@ -199,10 +199,11 @@ class Daemon:
         settings = await asyncio.to_thread(self._sources.read)
         self._manager.use_mappings(settings.mappings)
         self._manager.lexicon = settings.lexicon
+        self._manager.phrases.clear()
         self._websocket.policy = self._http.policy = settings.policy()
         log.info(
-            "reloaded tokens, origins, mappings and the lexicon; other keys hold from the next "
-            "start"
+            "reloaded tokens, origins, mappings and the lexicon, and forgot the phrases in memory; "
+            "other keys hold from the next start"
         )
 
     async def _open(self) -> Doors:

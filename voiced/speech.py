@@ -8,6 +8,7 @@ the first sample of the speech, mono.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -103,6 +104,7 @@ class Segment:
     wants_words: bool = False  # marks by word were asked for, which may cost more
     priority: Priority = Priority.NORMAL
     due: float = 0.0  # event loop time at which its first sample should be heard
+    on_retry: Callable[[], None] = lambda: None  # called where a provider is asked again
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stats = actions.add_parser("stats", help="how much is on the disk")
     add_config_argument(stats)
     clear = actions.add_parser(
-        "clear", help="delete what is on the disk; a daemon's memory is emptied when it restarts"
+        "clear", help="delete what is on the disk; a daemon's memory is emptied when it is reloaded"
     )
     add_config_argument(clear)
     warm = actions.add_parser(

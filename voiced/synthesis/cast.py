@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from voiced import __version__
 from voiced.backends.base import FirstSegment, SharedOptions, TTSBackendBase
 from voiced.reading.markup import CodeReading
 from voiced.reading.pronunciation import Pronunciation
-from voiced.speech import AudioFormat, Priority, Segment, Voice
+from voiced.speech import AudioFormat, Notice, Priority, Segment, Voice
 from voiced.synthesis.phrases import LONGEST_PHRASE, PhraseCache
 
 
@@ -33,6 +34,7 @@ class Cast:
     priority: Priority
     wants_words: bool  # the client asked for marks by word
     phrases: PhraseCache
+    tell: Callable[[Notice], None]
 
     @property
     def takes_text_as_it_is(self) -> bool:

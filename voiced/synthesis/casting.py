@@ -137,7 +137,12 @@ class Casting:
             priority=self._priority,
             wants_words=plan.wants_words,
             phrases=self._phrases,
+            tell=self._note,
         )
+
+    def _note(self, notice: Notice) -> None:
+        if notice not in self._notices:
+            self._notices.append(notice)
 
     def _options(self, backend: TTSBackendBase) -> SharedOptions:
         given = self._plan.request.model_specific_options

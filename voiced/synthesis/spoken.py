@@ -13,7 +13,7 @@ from functools import partial
 from voiced.audio.pcm import AudioNormalizer
 from voiced.errors import BackendError, BackendLate, VoicedError
 from voiced.reading.phonemes import reach_phonemes
-from voiced.speech import Int16, PcmChunk, Segment, WordMark
+from voiced.speech import Int16, Notice, PcmChunk, Segment, WordMark
 from voiced.synthesis.cast import Cast
 from voiced.synthesis.phrases import Part
 from voiced.synthesis.script import Passage
@@ -165,4 +165,9 @@ class Spoken:
             wants_words=cast.wants_words,
             priority=cast.priority,
             due=self._due,
+            on_retry=self._tell_retry,
         )
+
+    def _tell_retry(self) -> None:
+        message = f"The backend {self._cast.backend_id!r} did not answer, and is asked again."
+        self._cast.tell(Notice("retrying", message))

@@ -134,8 +134,11 @@ async def test_what_may_pass_is_tried_again(kind: Kind, kind_of: str) -> None:
     async with cloud(kind) as (fake, manager):
         trouble = Trouble(int(kind_of), {}, retry_after="0")
         fake.will(trouble, trouble)
-        assert await say(manager)
+        events, audio = await speak(manager, TEXT, model="cloud")
+        assert audio
         assert len(fake.asked) == 3
+        notices = [event.code for event in events if isinstance(event, Notice)]
+        assert notices == ["retrying"]
         fake.will(trouble, trouble, trouble)
         with pytest.raises(BackendError):
             await say(manager)

@@ -123,6 +123,7 @@ class Provider:
                         raise fault.error from None
                 else:
                     return
+                segment.on_retry()
                 await asyncio.sleep(wait_s)
 
     async def json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
