@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import secrets
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from voiced import __version__
 from voiced.config import EMBEDDED, is_loopback, state_folder
+from voiced.doors import Door, Doors, DoorTakenError, listen
 from voiced.errors import BackendUnavailable, ConfigError, VoicedError
-from voiced.metrics import Metrics, Reading
+from voiced.metrics import Metrics
 from voiced.protocol.greeting import Greeting, SessionLimits
 from voiced.protocol.wyoming import TextLimits
-from voiced.request import BackendState
+from voiced.readings import readings
 from voiced.service import ServiceManager
 from voiced.settings import Settings, Sources
 from voiced.synthesis.report import SpeechReport
 from voiced.transports.http import HttpDoor
-from voiced.transports.listener import PATH
 from voiced.transports.ws import WebSocketDoor
 from voiced.transports.wyoming import WyomingDoor
 
@@ -33,39 +31,8 @@ _LOOK_S = 0.5  # between two looks at the lane
 _PORT_S = 2  # between two tries for a port that is taken
 
 
-class DoorTakenError(VoicedError):
-    """A door cannot be opened, as a rule because another process listens there."""
-
-
 class EngineLostError(VoicedError):
     """A native library ended a thread of the lane; only a new process has one again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Doors:
-    """Where the daemon can be reached."""
-
-    websocket: tuple[str, int]
-    http: tuple[str, int]
-    wyoming: tuple[str, int] | None  # None: it is not wanted
-
-    def lines(self) -> list[str]:
-        """Return a line for each door."""
-        lines = [
-            f"websocket  ws://{_netloc(*self.websocket)}{PATH}",
-            f"http       http://{_netloc(*self.http)}/v1",
-        ]
-        if self.wyoming is not None:
-            lines.append(f"wyoming    tcp://{_netloc(*self.wyoming)}")
-        return lines
-
-    def as_json(self) -> str:
-        """Return what `--ready-file` holds."""
-        named = {"websocket": self.websocket, "http": self.http, "wyoming": self.wyoming}
-        doors = {
-            name: {"host": place[0], "port": place[1]} for name, place in named.items() if place
-        }
-        return json.dumps({"pid": os.getpid(), **doors})
 
 
 class Daemon:
@@ -110,7 +77,8 @@ class Daemon:
             ),
             max_sessions=self._config.limits.max_sessions,
         )
-        self._metrics.show(*self._readings())
+        doors = (self._websocket, self._http, self._wyoming)
+        self._metrics.show(*readings(*doors, self._manager, self._lane))
 
     async def run(self, on_ready: Callable[[Doors], None]) -> None:
         """Serve until SIGTERM or SIGINT; a second one does not wait for speeches.
@@ -215,16 +183,14 @@ class Daemon:
             await self._open_wyoming(),
         )
 
-    async def _listen(
-        self, door: WebSocketDoor | HttpDoor | WyomingDoor, name: str, host: str, port: int
-    ) -> tuple[str, int]:
+    async def _listen(self, door: Door, name: str, host: str, port: int) -> tuple[str, int]:
         """Open a door; as a service wait for a port that is taken, or an address to come.
 
         To end and be started again and again would cost a small machine more.
         """
         while True:
             try:
-                place = await _listen(door, name, host, port)
+                place = await listen(door, name, host, port)
             except DoorTakenError as error:
                 if not self._service.is_there:
                     raise
@@ -244,7 +210,7 @@ class Daemon:
         if "port" in wyoming.model_fields_set:
             return await self._listen(self._wyoming, "wyoming", wyoming.host, port)
         try:
-            return await _listen(self._wyoming, "wyoming", wyoming.host, port)
+            return await listen(self._wyoming, "wyoming", wyoming.host, port)
         except DoorTakenError as error:
             # Nobody asked for it: a second daemon is not to fail for it.
             log.warning("%s Until then there is no Wyoming door.", error.message)
@@ -311,60 +277,6 @@ class Daemon:
             ),
         )
 
-    def _readings(self) -> list[Reading]:
-        """Return what is measured here and there, for the metrics."""
-        websocket, http, wyoming = self._websocket, self._http, self._wyoming
-        manager, lane, phrases = self._manager, self._lane, self._manager.phrases
-        return [
-            Reading(
-                "voiced_sessions",
-                "Clients that are connected; by HTTP, requests being spoken",
-                lambda: {
-                    "websocket": websocket.sessions,
-                    "http": http.speeches,
-                    "wyoming": wyoming.sessions,
-                },
-                label="door",
-            ),
-            Reading("voiced_speaking", "Speeches being spoken", lambda: manager.speaking),
-            Reading(
-                "voiced_backend_ready",
-                "1 for a backend that could speak if asked now",
-                lambda: {
-                    name: state is not BackendState.UNAVAILABLE
-                    for name, state in manager.states().items()
-                },
-                label="backend",
-            ),
-            Reading(
-                "voiced_real_time_factor",
-                "Seconds of work for a second of audio, lately, of local engines",
-                manager.real_time_factors,
-                label="backend",
-            ),
-            Reading("voiced_lane_queued", "Segments that wait for an engine", lambda: lane.queued),
-            Reading(
-                "voiced_lane_preemptions",
-                "Segments stopped for a more urgent one",
-                lambda: lane.preemptions,
-                kind="counter",
-            ),
-            Reading(
-                "voiced_underruns",
-                "Times that a client with a window had played all it was sent, with more to come",
-                lambda: websocket.underruns,
-                kind="counter",
-            ),
-            Reading(
-                "voiced_cache_phrases",
-                "Phrases: found, made, or listened to while they were made for another one",
-                lambda: {"hit": phrases.hits, "miss": phrases.misses, "join": phrases.joins},
-                label="result",
-                kind="counter",
-            ),
-            Reading("voiced_cache_bytes", "Phrases in memory", lambda: phrases.size_bytes),
-        ]
-
     def _report(self, report: SpeechReport) -> None:
         self._metrics.observe(report)
         first = "-" if report.first_audio_ms is None else f"{report.first_audio_ms:.0f}"
@@ -390,22 +302,3 @@ def server_id() -> str:
     except OSError:
         log.warning("the state folder cannot be written: this daemon's id will not last")
     return made
-
-
-async def _listen(
-    door: WebSocketDoor | HttpDoor | WyomingDoor, name: str, host: str, port: int
-) -> tuple[str, int]:
-    try:
-        bound = await door.start(host, port)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "unknown host"
-        raise DoorTakenError(
-            f"Cannot listen on {_netloc(host, port)}: {reason.lower()}; stop what uses it, "
-            f"or set {name}.port or {name}.host."
-        ) from None
-    log.info("%s listens on %s", name, _netloc(host, bound))
-    return host, bound
-
-
-def _netloc(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

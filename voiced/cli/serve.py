@@ -15,7 +15,7 @@ from voiced.cli.settings import add_config_argument, config_path
 from voiced.errors import VoicedError
 
 if TYPE_CHECKING:
-    from voiced.daemon import Doors
+    from voiced.doors import Doors
 
 HELP = "run the daemon in the foreground"
 EXAMPLE = "voiced serve --lan"
