@@ -489,6 +489,9 @@ install_service() {
     use_release "$venv"
     act ln -s "$program/current/bin/voiced" "$command"
     put_unit
+    for folder in $kept; do # which systemd makes
+        [ -e "$folder" ] || made="$folder $made"
+    done
     act systemctl --quiet enable voiced
     say "starting the service"
     if ! act systemctl start voiced; then
@@ -563,9 +566,8 @@ uninstall_service() {
     esac
     act rm -rf "$program"
     if [ "$purge" ]; then
-        # A dynamic user's folders are links into private ones.
-        act rm -rf "$settings" "$unit.d" /var/lib/voiced /var/lib/private/voiced \
-            /var/cache/voiced /var/cache/private/voiced
+        # shellcheck disable=SC2086  # the words are wanted apart
+        act rm -rf "$settings" "$unit.d" $kept
         say "voiced is gone"
     else
         say "voiced is gone; $settings, /var/lib/voiced and /var/cache/voiced stay. To remove these:" \
@@ -639,6 +641,8 @@ secrets=$settings/credentials
 packages=$settings/packages.txt # what a user adds, as plug-ins
 unit=/etc/systemd/system/voiced.service
 command=/usr/local/bin/voiced
+# A dynamic user's folders are links into private ones.
+kept='/var/lib/voiced /var/lib/private/voiced /var/cache/voiced /var/cache/private/voiced'
 made= # by this run, the latest first
 is_new_unit=
 is_new_token=

@@ -96,8 +96,7 @@ class Daemon:
             hurry.set()
             stop.set()
 
-        reloading = asyncio.create_task(self._reload_at(hang_up), name="reload")
-        watching = asyncio.create_task(self._watch(give_up), name="watch")
+        tasks = [asyncio.create_task(self._watch(give_up), name="watch")]
         try:
             self._manager.import_packages(self._preloads)
             if self._phrase_store is not None:
@@ -109,6 +108,7 @@ class Daemon:
             await self._preload()
             advertising = self._advertise(doors)
             self._service.ready()
+            tasks.append(asyncio.create_task(self._reload_at(hang_up), name="reload"))
             on_ready(doors)
             await stop.wait()
             log.info("stopping")
@@ -117,8 +117,8 @@ class Daemon:
             await self._drain(hurry)
             await asyncio.wait([advertising])
         finally:
-            reloading.cancel()
-            watching.cancel()
+            for task in tasks:
+                task.cancel()
             closing = (self._websocket, self._http, self._wyoming)
             await asyncio.gather(*(door.close() for door in closing))
             if self._lane.is_alive:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -181,6 +182,13 @@ class Machine:
             check=False,
             env=environ,
         )
+
+    def reboot(self) -> None:
+        """Let it go down to boot anew, which the container's host is left to do."""
+        assert self._container is not None
+        self.tried("systemctl reboot")
+        self._container.wait(30)
+        self.boot()
 
     def off(self) -> None:
         if self._container is not None and self._container.poll() is None:
@@ -449,11 +457,8 @@ async def a_failing_installation_leaves_nothing(machine: Machine) -> str:
 
 
 async def survives_a_reboot(machine: Machine) -> str:
-    pid, boot = machine.pid, machine.run("cat /proc/1/stat")
-    machine.tried("systemctl reboot")
-    within(30, lambda: machine.run("cat /proc/1/stat", check=False) not in ("", boot))
-    machine.wait_until_up()
-    return await back_after(machine, pid, 30)
+    machine.reboot()
+    return await back_after(machine, "0", 30)
 
 
 async def is_removed(machine: Machine) -> str:
@@ -466,6 +471,24 @@ async def is_removed(machine: Machine) -> str:
     left = machine.run("find / -xdev -iname '*voiced*' ! -path '/src*' ! -path '/tmp/*'")
     claim(not left, f"left: {left}")
     return "settings and token stay; with --purge no file of its name is left"
+
+
+async def runs_without_root(machine: Machine) -> str:
+    """Does what docs/operations.md says to a user without root."""
+    machine.run("useradd --create-home home && loginctl enable-linger home && cp -r /src /home/src")
+    machine.run("chown -R home /home/src")
+    page = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## Without root")
+    for command in section.split("```")[1].removeprefix("text").strip().splitlines():
+        if not command.startswith("loginctl"):  # which root did, before anybody was logged in
+            user = f"cd /home/src && XDG_RUNTIME_DIR=/run/user/$(id -u) {command}"
+            machine.run(f"su home --command {shlex.quote(user)}")
+    async with connect(URL) as client:
+        await say(client, "No root was needed.")
+    machine.run("loginctl disable-linger home && loginctl terminate-user home")
+    within(20, lambda: machine.tried("pgrep -u home voiced").returncode != 0)
+    machine.run("userdel --remove home; rm -rf /home/src")
+    return "a user's service speaks"
 
 
 CHECKS: dict[str, Callable[[Machine], Awaitable[str]]] = {
@@ -485,6 +508,7 @@ CHECKS: dict[str, Callable[[Machine], Awaitable[str]]] = {
     "reboot": survives_a_reboot,
     "uninstall": is_removed,
     "failing install": a_failing_installation_leaves_nothing,
+    "without root": runs_without_root,
 }
 
 
