@@ -116,6 +116,7 @@ esac
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 python=${VOICED_PYTHON:-$here/../../.venv/bin/python}
+unset VOICED_PYTHON # no key of the daemon's
 ours=voiced-rig-a
 theirs=voiced-rig-b
 processes=
