@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -21,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -317,6 +319,25 @@ async def every_engine_speaks_in_it(machine: Machine) -> str:
     return ", ".join(told)
 
 
+async def a_model_is_pulled(machine: Machine) -> str:
+    """Does it as root, while the daemon runs, which has to find what came."""
+    pid = machine.pid
+    async with connect(URL, token=machine.token) as client:
+        wanted = {"model": "local_piper", "model_specific_options": {"strict": True}}
+        with suppress(ClientError):
+            await say(client, "Not yet.", **wanted)
+            raise FailedError("it spoke before it was pulled")
+        machine.run(f"voiced models pull piper --voice {VOICE} --from /srv/mirror")
+        await asyncio.sleep(2)  # it looks once a second, when somebody asks
+        with suppress(ClientError):
+            await say(client, "Now I look.", **wanted)
+        await asyncio.sleep(0.5)
+        await say(client, "Now I have it.", **wanted)
+    claim(pid == machine.pid, "the daemon was started again")
+    where = machine.run("find /var/lib/voiced/models/ -name '*.onnx'").strip()
+    return f"{where}; the same process speaks with it"
+
+
 async def reloads(machine: Machine) -> str:
     pid, rounds = machine.pid, 100
     async with connect(URL, token=machine.token) as client:
@@ -498,6 +519,7 @@ CHECKS: dict[str, Callable[[Machine], Awaitable[str]]] = {
     "install again": a_second_run_changes_nothing,
     "sandbox": is_sandboxed,
     "every engine": every_engine_speaks_in_it,
+    "models": a_model_is_pulled,
     "reload": reloads,
     "bad reload": a_bad_reload_is_refused,
     "stop": stops_in_good_order,
@@ -546,6 +568,7 @@ def furnish(root: Path) -> None:
         (root / "srv" / name).mkdir(parents=True)
     write_random_kokoro(root / "srv/kokoro")
     write_tiny_piper(root / "srv/piper", VOICE)
+    write_mirror(root / "srv/mirror")
     (root / "srv/faults").mkdir()
     (root / "srv/faults/rig_faults.py").write_text(FAULTS)
     (root / "srv/faults/pyproject.toml").write_text(FAULTS_PROJECT)
@@ -553,6 +576,24 @@ def furnish(root: Path) -> None:
     (root / "etc/voiced/packages.txt").write_text("/srv/faults\n")
     if certificates := os.environ.get("PIP_CERT"):
         shutil.copy(certificates, root / CERTIFICATES[1:])
+
+
+def write_mirror(folder: Path) -> None:
+    """Write a catalogue as Piper's project publishes it, with one small voice."""
+    code, name, quality = VOICE.split("-")
+    place = folder / code[:2] / code / name / quality
+    place.mkdir(parents=True)
+    write_tiny_piper(place, VOICE)
+    files = {
+        str(file.relative_to(folder)): {
+            "size_bytes": file.stat().st_size,
+            "md5_digest": hashlib.md5(file.read_bytes()).hexdigest(),
+        }
+        for file in place.iterdir()
+    }
+    entry = {"key": VOICE, "name": name, "quality": quality, "files": files, "aliases": []}
+    entry["language"] = {"code": code, "family": code[:2], "name_english": "English"}
+    (folder / "voices.json").write_text(json.dumps({VOICE: entry}))
 
 
 @contextmanager
