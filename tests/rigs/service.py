@@ -38,7 +38,8 @@ sys.path[:0] = [str(TESTS), str(REPOSITORY / "benchmarks")]
 from random_kokoro import make as write_random_kokoro  # noqa: E402
 from tiny_piper import VOICE, write_tiny_piper  # noqa: E402
 
-from voiced.client import Client, ClientError, connect  # noqa: E402
+from voiced.client import Client, connect  # noqa: E402
+from voiced.errors import VoicedError  # noqa: E402
 
 URL = "ws://127.0.0.1:8765/v1/ws"
 HEALTH = "http://127.0.0.1:8880/healthz"
@@ -324,12 +325,12 @@ async def a_model_is_pulled(machine: Machine) -> str:
     pid = machine.pid
     async with connect(URL, token=machine.token) as client:
         wanted = {"model": "local_piper", "model_specific_options": {"strict": True}}
-        with suppress(ClientError):
+        with suppress(VoicedError):
             await say(client, "Not yet.", **wanted)
             raise FailedError("it spoke before it was pulled")
         machine.run(f"voiced models pull piper --voice {VOICE} --from /srv/mirror")
         await asyncio.sleep(2)  # it looks once a second, when somebody asks
-        with suppress(ClientError):
+        with suppress(VoicedError):
             await say(client, "Now I look.", **wanted)
         await asyncio.sleep(0.5)
         await say(client, "Now I have it.", **wanted)
@@ -623,7 +624,7 @@ async def check(machine: Machine, wanted: list[str]) -> list[Result]:
             continue
         try:
             result = Result(name, await function(machine), is_good=True)
-        except (FailedError, ClientError, TimeoutError, OSError) as error:
+        except (FailedError, VoicedError, TimeoutError, OSError) as error:
             log = machine.run("journalctl --unit voiced --output cat --lines 20", check=False)
             result = Result(name, f"{type(error).__name__}: {error}\n{log}", is_good=False)
         results.append(result)
