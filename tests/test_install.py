@@ -26,7 +26,13 @@ def install(*arguments: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_a_script_has_no_known_mistakes(script: Path) -> None:
     assert SHELLCHECK
-    found = subprocess.run([SHELLCHECK, script], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [SHELLCHECK, "--external-sources", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+    )
     assert found.stdout == ""
     assert found.returncode == 0
 

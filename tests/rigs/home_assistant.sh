@@ -27,8 +27,7 @@ die() {
 clean_up() {
     for process in $processes; do kill -KILL "$process" 2>/dev/null || :; done
     wait 2>/dev/null || :
-    ip netns del "$ours" 2>/dev/null || :
-    ip netns del "$theirs" 2>/dev/null || :
+    remove_hosts
     [ -z "$work" ] || rm -rf "$work"
 }
 
@@ -51,24 +50,7 @@ install() {
     rm "$work/pip.log"
 }
 
-# --- two hosts ---
-
-make_hosts() {
-    ip netns add "$ours"
-    ip netns add "$theirs"
-    ip link add voiced-a netns "$ours" type veth peer name voiced-b netns "$theirs"
-    for host in "$ours:voiced-a:1" "$theirs:voiced-b:2"; do
-        name=${host%%:*}
-        rest=${host#*:}
-        device=${rest%:*}
-        number=${rest#*:}
-        ip -n "$name" link set lo up
-        ip -n "$name" addr add "192.168.77.$number/24" dev "$device"
-        ip -n "$name" addr add "fd77::$number/64" dev "$device" nodad
-        ip -n "$name" link set "$device" up
-        ip -n "$name" route add default dev "$device" # multicast needs one
-    done
-}
+# --- the daemon ---
 
 start_daemon() {
     mkdir "$work/state"
@@ -92,11 +74,11 @@ case ${1-} in
 esac
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# shellcheck source=tests/rigs/hosts.sh
+. "$here/hosts.sh"
 python=${VOICED_PYTHON:-$here/../../.venv/bin/python}
 unset VOICED_PYTHON # no key of the daemon's
 base=${PYTHON:-python3}
-ours=voiced-rig-ha-a
-theirs=voiced-rig-ha-b
 processes=
 work=
 [ "$(id -u)" = 0 ] || die "this needs root; run it with sudo."
