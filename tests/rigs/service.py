@@ -592,8 +592,17 @@ def write_mirror(folder: Path) -> None:
         }
         for file in place.iterdir()
     }
-    entry = {"key": VOICE, "name": name, "quality": quality, "files": files, "aliases": []}
-    entry["language"] = {"code": code, "family": code[:2], "name_english": "English"}
+    language = {"code": code, "family": code[:2], "name_english": "English"}
+    entry = {
+        "key": VOICE,
+        "name": name,
+        "language": language | {"country_english": "United States"},
+        "quality": quality,
+        "num_speakers": 1,
+        "speaker_id_map": {},
+        "files": files,
+        "aliases": [],
+    }
     (folder / "voices.json").write_text(json.dumps({VOICE: entry}))
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from voiced.backends.remote.backend import RemoteBackend
 from voiced.backends.remote.provider import Call
 from voiced.backends.remote.settings import BaseUrl, RemoteSettings
+from voiced.config import Names
 from voiced.speech import OPENAI_RATE, Segment, Voice
 
 _OWN_HOST = "openai.com"
@@ -28,9 +29,7 @@ class OpenAISettings(RemoteSettings):
 
     base_url: BaseUrl = Field("https://api.openai.com/v1", description="Up to and with /v1.")
     model: str = Field("tts-1", description="What the server calls the model.")
-    voices: list[str] = Field(
-        [], description="Its voices; empty: OpenAI's, or what the server lists."
-    )
+    voices: Names = Field([], description="Its voices; empty: OpenAI's, or what the server lists.")
     instructions: str = Field("", description="How to speak, where a request does not say.")
     response_format: Literal["pcm", "wav", "mp3", "opus", "aac"] = Field(
         "pcm", description="What is asked for; pcm is soonest here."

@@ -436,3 +436,8 @@ def test_alltalk_that_is_not_here_is_missing(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         OpenAISettings(type="openai", base_url=url)
+
+
+def test_a_variable_may_give_several_voices() -> None:
+    settings = OpenAISettings.model_validate({"type": "openai", "voices": "anna, bert"})
+    assert settings.voices == ["anna", "bert"]
