@@ -11,170 +11,25 @@ from collections.abc import Callable
 from functools import partial
 
 from voiced.reading.aloud import Rule, rule
-
-_MONTHS = (
-    "January February March April May June July August September October November December".split()
+from voiced.reading.english_words import (
+    ABBREVIATIONS,
+    CURRENCIES,
+    DAYS,
+    DECADES,
+    FRACTIONS,
+    LARGE,
+    MONTH_OF,
+    MONTHS,
+    MOST_DAYS,
+    NUMERATORS,
+    SHARE_WORD,
+    SHORT_MONTHS,
+    TELEPHONE_WORD,
+    TITLES,
+    UNIT,
+    UNITS,
+    VULGAR,
 )
-_MONTH_OF = {name[:3]: name for name in _MONTHS} | {"Sept": "September"}
-_SHORT_MONTHS = "|".join(sorted((m for m in _MONTH_OF if m != "May"), key=len, reverse=True))
-_DAYS = {
-    "Mon": "Monday",
-    "Tue": "Tuesday",
-    "Tues": "Tuesday",
-    "Wed": "Wednesday",
-    "Thu": "Thursday",
-    "Thur": "Thursday",
-    "Thurs": "Thursday",
-    "Fri": "Friday",
-    "Sat": "Saturday",
-    "Sun": "Sunday",
-}
-_MOST_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-
-_CURRENCIES = {  # one, several, one of its parts, several of them
-    "$": ("dollar", "dollars", "cent", "cents"),
-    "US$": ("U S dollar", "U S dollars", "cent", "cents"),
-    "£": ("pound", "pounds", "penny", "pence"),
-    "€": ("euro", "euros", "cent", "cents"),
-    "¥": ("yen", "yen", "", ""),
-    "₹": ("rupee", "rupees", "paisa", "paise"),
-    "₩": ("won", "won", "", ""),
-    "₽": ("rouble", "roubles", "kopeck", "kopecks"),
-    "USD": ("dollar", "dollars", "cent", "cents"),
-    "GBP": ("pound", "pounds", "penny", "pence"),
-    "EUR": ("euro", "euros", "cent", "cents"),
-    "CHF": ("Swiss franc", "Swiss francs", "centime", "centimes"),
-}
-_LARGE = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "b": "billion",
-          "tn": "trillion"}  # fmt: skip
-
-_UNITS = {  # one, several
-    "kg": ("kilogram", "kilograms"),
-    "g": ("gram", "grams"),
-    "mg": ("milligram", "milligrams"),
-    "µg": ("microgram", "micrograms"),
-    "lb": ("pound", "pounds"),
-    "lbs": ("pound", "pounds"),
-    "oz": ("ounce", "ounces"),
-    "km": ("kilometre", "kilometres"),
-    "m": ("metre", "metres"),
-    "cm": ("centimetre", "centimetres"),
-    "mm": ("millimetre", "millimetres"),
-    "µm": ("micrometre", "micrometres"),
-    "nm": ("nanometre", "nanometres"),
-    "mi": ("mile", "miles"),
-    "ft": ("foot", "feet"),
-    "yd": ("yard", "yards"),
-    "l": ("litre", "litres"),
-    "L": ("litre", "litres"),
-    "ml": ("millilitre", "millilitres"),
-    "mL": ("millilitre", "millilitres"),
-    "cl": ("centilitre", "centilitres"),
-    "dl": ("decilitre", "decilitres"),
-    "tsp": ("teaspoon", "teaspoons"),
-    "tbsp": ("tablespoon", "tablespoons"),
-    "km/h": ("kilometre an hour", "kilometres an hour"),
-    "kph": ("kilometre an hour", "kilometres an hour"),
-    "mph": ("mile an hour", "miles an hour"),
-    "m/s": ("metre a second", "metres a second"),
-    "m²": ("square metre", "square metres"),
-    "km²": ("square kilometre", "square kilometres"),
-    "cm²": ("square centimetre", "square centimetres"),
-    "m³": ("cubic metre", "cubic metres"),
-    "ft²": ("square foot", "square feet"),
-    "°C": ("degree Celsius", "degrees Celsius"),
-    "°F": ("degree Fahrenheit", "degrees Fahrenheit"),
-    "°": ("degree", "degrees"),
-    "W": ("watt", "watts"),
-    "kW": ("kilowatt", "kilowatts"),
-    "MW": ("megawatt", "megawatts"),
-    "kWh": ("kilowatt hour", "kilowatt hours"),
-    "Wh": ("watt hour", "watt hours"),
-    "V": ("volt", "volts"),
-    "mA": ("milliampere", "milliamperes"),
-    "mAh": ("milliampere hour", "milliampere hours"),
-    "Hz": ("hertz", "hertz"),
-    "kHz": ("kilohertz", "kilohertz"),
-    "MHz": ("megahertz", "megahertz"),
-    "GHz": ("gigahertz", "gigahertz"),
-    "dB": ("decibel", "decibels"),
-    "hPa": ("hectopascal", "hectopascals"),
-    "mbar": ("millibar", "millibars"),
-    "ppm": ("part per million", "parts per million"),
-    "KB": ("kilobyte", "kilobytes"),
-    "kB": ("kilobyte", "kilobytes"),
-    "MB": ("megabyte", "megabytes"),
-    "GB": ("gigabyte", "gigabytes"),
-    "TB": ("terabyte", "terabytes"),
-    "Mbps": ("megabit per second", "megabits per second"),
-    "Mbit/s": ("megabit per second", "megabits per second"),
-    "MB/s": ("megabyte per second", "megabytes per second"),
-    "ms": ("millisecond", "milliseconds"),
-    "s": ("second", "seconds"),
-    "sec": ("second", "seconds"),
-    "secs": ("second", "seconds"),
-    "min": ("minute", "minutes"),
-    "mins": ("minute", "minutes"),
-    "h": ("hour", "hours"),
-    "hr": ("hour", "hours"),
-    "hrs": ("hour", "hours"),
-    "kcal": ("kilocalorie", "kilocalories"),
-    "lx": ("lux", "lux"),
-    "rpm": ("turn a minute", "turns a minute"),
-}
-_UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
-
-_ABBREVIATIONS = {
-    "vs": "versus",
-    "approx": "approximately",
-    "Prof": "Professor",
-    "Sgt": "Sergeant",
-    "Capt": "Captain",
-    "Gen": "General",
-    "Gov": "Governor",
-    "Rev": "Reverend",
-    "Ave": "Avenue",
-    "Blvd": "Boulevard",
-    "Rd": "Road",
-    "Apt": "Apartment",
-    "Dept": "Department",
-    "Fig": "Figure",
-    "Vol": "Volume",
-    "incl": "including",
-    "max": "maximum",
-    "min": "minimum",
-    "temp": "temperature",
-    "tel": "telephone",
-    "ext": "extension",
-}
-_TITLES = frozenset("Prof Sgt Capt Gen Gov Rev vs Fig Vol".split())  # a name or number follows
-_FRACTIONS = {
-    2: ("half", "halves"),
-    3: ("third", "thirds"),
-    4: ("quarter", "quarters"),
-    5: ("fifth", "fifths"),
-    8: ("eighth", "eighths"),
-    10: ("tenth", "tenths"),
-}
-_VULGAR = {"½": "a half", "¼": "a quarter", "¾": "three quarters", "⅓": "a third",
-           "⅔": "two thirds", "⅛": "an eighth"}  # fmt: skip
-_NUMERATORS = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_TELEPHONE_WORD = re.compile(
-    r"(?:call|phone|tel|dial|number|text|at)\W+(?:\w+\W+)?$", re.IGNORECASE
-)
-_SHARE_WORD = re.compile(
-    r"(?:page|part|season|episode|step|level|rated?|it|score|scored)\W+$", re.IGNORECASE
-)
-_DECADES = {
-    "20": "twenties",
-    "30": "thirties",
-    "40": "forties",
-    "50": "fifties",
-    "60": "sixties",
-    "70": "seventies",
-    "80": "eighties",
-    "90": "nineties",
-}
 
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _BEFORE = r"(?<![\w.,/:-])"  # not within a word, a longer number or an address
@@ -198,9 +53,9 @@ def _ordinal(day: int) -> str:
 
 def _date(day: int, month: int, year: str, *, is_american: bool) -> str | None:
     """Say a date, if there is one."""
-    if not (1 <= month <= 12 and 1 <= day <= _MOST_DAYS[month - 1]):
+    if not (1 <= month <= 12 and 1 <= day <= MOST_DAYS[month - 1]):
         return None
-    name = _MONTHS[month - 1]
+    name = MONTHS[month - 1]
     if is_american:
         return f"{name} {_ordinal(day)}, {year}" if year else f"{name} {_ordinal(day)}"
     return f"the {_ordinal(day)} of {name} {year}".rstrip()
@@ -289,11 +144,11 @@ def _money_after(match: re.Match[str]) -> str:
 
 def _large(match: re.Match[str]) -> str:
     found = match.groupdict()
-    return found["large"] or _LARGE.get((found["short"] or found.get("letter") or "").lower(), "")
+    return found["large"] or LARGE.get((found["short"] or found.get("letter") or "").lower(), "")
 
 
 def _amount(number: str, sign: str, large: str, minus: str | None) -> str:
-    one, several, part, parts = _CURRENCIES[sign]
+    one, several, part, parts = CURRENCIES[sign]
     plain = number.replace(",", "")
     whole, _, fraction = plain.partition(".")
     said = f"{plain} {several}"
@@ -326,23 +181,23 @@ def _numeric_date(match: re.Match[str], *, is_american: bool) -> str | None:
 
 
 def _month_and_day(match: re.Match[str], *, is_american: bool) -> str | None:
-    month = _MONTHS.index(_MONTH_OF.get(match["month"], match["month"])) + 1
+    month = MONTHS.index(MONTH_OF.get(match["month"], match["month"])) + 1
     return _date(int(match["day"]), month, match["year"] or "", is_american=is_american)
 
 
-@rule(rf"\b(?P<month>{_SHORT_MONTHS})\b\.?(?=[ ]\d{{4}}\b)")
+@rule(rf"\b(?P<month>{SHORT_MONTHS})\b\.?(?=[ ]\d{{4}}\b)")
 def _month(match: re.Match[str]) -> str:
-    return _MONTH_OF[match["month"]]
+    return MONTH_OF[match["month"]]
 
 
 @rule(
-    rf"""(?<!the[ ]) \b(?P<day>{"|".join(sorted(_DAYS, key=len, reverse=True))})\b\.?
+    rf"""(?<!the[ ]) \b(?P<day>{"|".join(sorted(DAYS, key=len, reverse=True))})\b\.?
     (?= ,[ ](?:\d|[A-Z][a-z]+[ ]\d)
       | [ ]\d{{1,2}} (?: :\d\d | [ ]?[aApP]\.?[mM] | (?:st|nd|rd|th)\b
-        | [ ](?:{"|".join(_MONTHS)}|{_SHORT_MONTHS})\b ) )"""
+        | [ ](?:{"|".join(MONTHS)}|{SHORT_MONTHS})\b ) )"""
 )
 def _day(match: re.Match[str]) -> str:
-    return _DAYS[match["day"]]
+    return DAYS[match["day"]]
 
 
 @rule(
@@ -401,12 +256,12 @@ def _hour(match: re.Match[str]) -> str:
 
 @rule(r"\b(?P<century>1[0-9]|20)(?P<decade>[2-9]0)['’]?s\b")
 def _decade(match: re.Match[str]) -> str:
-    return f"{match['century']} {_DECADES[match['decade']]}"
+    return f"{match['century']} {DECADES[match['decade']]}"
 
 
 @rule(r"(?<=\b(?:the|her|his|ies)[ ])(?P<decade>[2-9]0)s\b")
 def _bare_decade(match: re.Match[str]) -> str:
-    return _DECADES[match["decade"]]
+    return DECADES[match["decade"]]
 
 
 @rule(r"\b(?P<century>1[1-9])00s\b")
@@ -416,7 +271,7 @@ def _century(match: re.Match[str]) -> str:
 
 @rule(r"(?<!\w)['’](?P<decade>[2-9]0)s\b")
 def _short_decade(match: re.Match[str]) -> str:
-    return _DECADES[match["decade"]]
+    return DECADES[match["decade"]]
 
 
 # -------------------------------------------------------------------------------------- quantities
@@ -424,7 +279,7 @@ def _short_decade(match: re.Match[str]) -> str:
 
 @rule(
     rf"""{_BEFORE}(?P<minus>[-−])?(?P<number>{_NUMBER})(?P<vulgar>[½¼¾])?
-    (?: [ ]?(?P<unit>{_UNIT}) )(?![\w²³/°]|-[a-z])"""
+    (?: [ ]?(?P<unit>{UNIT}) )(?![\w²³/°]|-[a-z])"""
 )
 def _quantity(match: re.Match[str]) -> str | None:
     number, unit = match["number"], match["unit"]
@@ -432,18 +287,18 @@ def _quantity(match: re.Match[str]) -> str | None:
         return None  # "1,000 m" may be money or people
     if unit == "s" and match[0][-2].isdigit() and "." not in number:
         return None  # "the 80s"
-    one, several = _UNITS[unit]
-    vulgar = f" and {_VULGAR[match['vulgar']]}" if match["vulgar"] else ""
+    one, several = UNITS[unit]
+    vulgar = f" and {VULGAR[match['vulgar']]}" if match["vulgar"] else ""
     said = f"{number.replace(',', '')}{vulgar} {one if _is_one(number) and not vulgar else several}"
     return f"minus {said}" if match["minus"] else said
 
 
 @rule(
-    rf"""{_BEFORE} (?P<minus>[-−])? (?P<from>{_NUMBER}) (?: [ ]?(?:{_UNIT}) )? [ ]?[-–][ ]?
-    (?P<to>{_NUMBER}) (?P<rest> [ ]?(?:{_UNIT}) ) (?![\w²³/°])"""
+    rf"""{_BEFORE} (?P<minus>[-−])? (?P<from>{_NUMBER}) (?: [ ]?(?:{UNIT}) )? [ ]?[-–][ ]?
+    (?P<to>{_NUMBER}) (?P<rest> [ ]?(?:{UNIT}) ) (?![\w²³/°])"""
 )
 def _quantity_range(match: re.Match[str]) -> str:
-    several = _UNITS[match["rest"].strip()][1]
+    several = UNITS[match["rest"].strip()][1]
     said = f"{match['from']} to {match['to']} {several}"
     return f"minus {said}" if match["minus"] else said
 
@@ -452,7 +307,7 @@ def _quantity_range(match: re.Match[str]) -> str:
 def _range(match: re.Match[str]) -> str | None:
     first, second = match["from"], match["to"]
     before = match.string[: match.start()]
-    if len(first) == 3 and len(second) == 4 and _TELEPHONE_WORD.search(before):
+    if len(first) == 3 and len(second) == 4 and TELEPHONE_WORD.search(before):
         return f"{' '.join(first)}, {' '.join(second)}"
     is_name = len(first) > 2 and re.search(r"[A-Z]\w*[ ]$", before)  # "Boeing 737-800"
     if is_name or int(first) >= int(second):
@@ -476,12 +331,12 @@ def _dimensions(match: re.Match[str]) -> str:
 @rule(r"(?<![\w./-])(?P<whole>\d+[ ])?(?P<top>[1-9])/(?P<bottom>2|3|4|5|8|10)(?![\w/]|\.\d)")
 def _fraction(match: re.Match[str]) -> str | None:
     top, bottom = int(match["top"]), int(match["bottom"])
-    if _SHARE_WORD.search(match.string[: match.start()]):
+    if SHARE_WORD.search(match.string[: match.start()]):
         return f"{top} of {bottom}"
     if top >= bottom:
         return None
-    one, several = _FRACTIONS[bottom]
-    said = f"{_NUMERATORS[top]} {one if top == 1 else several}"
+    one, several = FRACTIONS[bottom]
+    said = f"{NUMERATORS[top]} {one if top == 1 else several}"
     if match["whole"]:
         said = said.replace("one ", "an " if bottom == 8 else "a ") if top == 1 else said
         return f"{match['whole'].strip()} and {said}"
@@ -490,7 +345,7 @@ def _fraction(match: re.Match[str]) -> str | None:
 
 @rule(r"(?<!\d)(?P<whole>\d+)[ ]?(?P<vulgar>[½¼¾⅓⅔⅛])")
 def _mixed(match: re.Match[str]) -> str:
-    return f"{match['whole']} and {_VULGAR[match['vulgar']]}"
+    return f"{match['whole']} and {VULGAR[match['vulgar']]}"
 
 
 @rule(r"(?<![\w/])24/7(?![\w/])")
@@ -521,10 +376,10 @@ def _version(_match: re.Match[str]) -> str:
 # ------------------------------------------------------------------------------------- short words
 
 
-@rule(rf"\b(?P<word>{'|'.join(sorted(_ABBREVIATIONS, key=len, reverse=True))})\.(?=[ ]\S|$)")
+@rule(rf"\b(?P<word>{'|'.join(sorted(ABBREVIATIONS, key=len, reverse=True))})\.(?=[ ]\S|$)")
 def _abbreviation(match: re.Match[str]) -> str:
-    stop = "" if match["word"] in _TITLES else _stop(match)
-    return _ABBREVIATIONS[match["word"]] + stop
+    stop = "" if match["word"] in TITLES else _stop(match)
+    return ABBREVIATIONS[match["word"]] + stop
 
 
 @rule(r"\bvs\b(?!\.)")
@@ -541,7 +396,7 @@ def _rules(*, is_american: bool) -> tuple[Rule, ...]:
     def date(pattern: str, say: Callable[..., str | None]) -> Rule:
         return rule(pattern)(partial(say, is_american=is_american))
 
-    months = rf"(?P<month>{'|'.join(_MONTHS)}|{_SHORT_MONTHS})\b\.?"
+    months = rf"(?P<month>{'|'.join(MONTHS)}|{SHORT_MONTHS})\b\.?"
     day = r"(?P<day>[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th)?"
     year = r"(?:,?[ ](?P<year>[12]\d{3})\b)?"
     counted = r"(?!\w|[.,:]\d|%|[-–]\d|[ ](?:[a-z]|\d))"  # "In March 20 people came"
