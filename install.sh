@@ -18,7 +18,7 @@ usage: sudo ./install.sh [--with kokoro|piper] [--minimal] [--dry-run]
                  installed version comes back if this one does not get ready
   --uninstall    stop and remove the service; settings, models and phrases stay
   --purge        with --uninstall: nothing stays
-  --with kokoro  fetch Kokoro's model too (some 120 MB)
+  --with kokoro  fetch Kokoro's model too (354 MB)
   --with piper   install the piper engine too; its voices: sudo voiced models pull piper --voice NAME
   --run          make .venv, install voiced and the kokoro engine, run the daemon in the foreground;
                  arguments after -- go to `voiced serve`
