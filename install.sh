@@ -301,19 +301,31 @@ refuse_elsewhere() {
         die "systemd does not run here, as in most containers; ./install.sh --run needs none."
 }
 
-be_root() {
-    [ "$dry_run" ] || [ "$(id -u)" = 0 ] || die "this takes root: sudo ./install.sh $arguments"
-}
-
-# Takes back what this run has made, when it does not come to its end.
+# When this run does not come to its end: takes back what it made, and brings back what it replaced.
 undo() {
     status=$?
     trap - EXIT
-    [ "$status" = 0 ] || [ -z "$made" ] || say "taking back what was made"
-    [ "$status" = 0 ] || [ -z "$is_new_unit" ] || systemctl --quiet disable --now voiced || true
+    trap '' INT TERM HUP PIPE # a second Ctrl-C, or a terminal that has gone, changes nothing
+    set +e
+    [ "$status" != 0 ] && [ -z "$dry_run" ] || exit "$status"
+    [ -z "$made$old$is_unit_put" ] || say "taking back what was done"
+    if [ "$old" ]; then
+        use_release "$old"
+    elif [ "$is_unit_put" ]; then
+        systemctl --quiet disable --now voiced
+    fi
+    if [ "$old_unit" ]; then
+        [ -z "$is_unit_put" ] || install -m 644 "$old_unit" "$unit"
+        rm -f "$old_unit"
+    fi
     # shellcheck disable=SC2086  # our own names, without spaces
-    [ "$status" = 0 ] || rm -rf $made
-    [ "$status" = 0 ] || [ -z "$is_new_unit" ] || systemctl daemon-reload || true
+    rm -rf $made
+    [ -z "$is_unit_put" ] || systemctl daemon-reload
+    if [ "$old" ] && systemctl restart voiced; then
+        say "the old version runs again, with its settings"
+    elif [ "$old" ]; then
+        say "the old version does not start either: journalctl -u voiced"
+    fi
     exit "$status"
 }
 
@@ -376,8 +388,13 @@ is_same() { cmp -s "$1" "$2"; }
 
 put_unit() {
     is_same systemd/voiced.service "$unit" && return
-    [ -e "$unit" ] || is_new_unit=yes
-    [ -e "$unit" ] || made="$unit $made"
+    if [ -e "$unit" ]; then
+        old_unit=$(mktemp)
+        cat "$unit" >"$old_unit"
+    else
+        made="$unit $made"
+    fi
+    is_unit_put=yes
     act install -m 644 systemd/voiced.service "$unit"
     act systemctl daemon-reload
 }
@@ -431,14 +448,14 @@ say_a_sentence() {
     *:*) host="[$host]" ;;
     esac
     spoken=$(mktemp --suffix=.wav)
-    VOICED_TOKEN=$(cat "$secrets/token" 2>/dev/null) \
+    VOICED_TOKEN=$(cat "$(setting auth token_file)" 2>/dev/null) \
         "$program/current/bin/voiced" say --url "ws://$host:$(setting websocket port)/v1/ws" \
-        "voiced is installed, and speaks." -o "$spoken" || return 1
-    length=$("$program/current/bin/python" -Ic \
-        'import sys, wave; w = wave.open(sys.argv[1]); print(round(w.getnframes() / w.getframerate(), 1))' \
-        "$spoken")
+        "voiced is installed, and speaks." -o "$spoken" &&
+        length=$("$program/current/bin/python" -Ic \
+            'import sys, wave; w = wave.open(sys.argv[1]); print(round(w.getnframes() / w.getframerate(), 1))' \
+            "$spoken") || length=
     rm -f "$spoken"
-    say "it spoke a sentence of $length s through its WebSocket"
+    [ "$length" ] && say "it spoke a sentence of $length s through its WebSocket"
 }
 
 tell_where() {
@@ -457,13 +474,23 @@ Home Assistant finds it by itself. From here, with the token:
 TEXT
 }
 
-install_service() {
-    be_root
-    refuse_32_bit
-    refuse_elsewhere
+begin() {
+    [ "$dry_run" ] || [ "$(id -u)" = 0 ] || die "this takes root: sudo ./install.sh $arguments"
+    umask 022 # whatever the user has: a service of another user runs what is made here
     trap undo EXIT
     trap 'exit 1' INT TERM HUP
+}
+
+install_service() {
+    begin
+    refuse_32_bit
+    refuse_elsewhere
+    case $here/ in
+    "$program"/*) die "a checkout may not lie in $program, which belongs to the service; move it." ;;
+    esac
     look_at_current
+    # Without a word of engines, those that are there are meant.
+    [ -z "$installed_sum" ] || extras_wanted="$installed_extras $with"
     if is_current; then
         say "voiced is installed, and in this version"
         systemctl --quiet is-enabled voiced || act systemctl --quiet enable voiced
@@ -476,45 +503,62 @@ install_service() {
     [ ! -e "$program/current" ] ||
         die "another version is installed, or with other engines; to replace it:" \
             "sudo ./install.sh --upgrade$(for name in $with; do echo " --with $name"; done)"
-    [ ! -e "$command" ] || die "$command is there, and not ours; move it, then run this again."
+    case $(readlink "$command" || echo none) in
+    none | "$program"/*) ;;
+    *) die "$command is there, and not ours; move it, then run this again." ;;
+    esac
+    [ -L "$command" ] || [ ! -e "$command" ] ||
+        die "$command is there, and not ours; move it, then run this again."
     make_folder "$program" 755
     make_folder "$program/releases" 755
     make_release
     make_folder "$settings" 755
     make_folder "$secrets" 700
     [ -e "$secrets/token" ] || is_new_token=yes
+    [ -e "$settings/config.toml" ] || is_new_config=yes
     make_file "$secrets/token" 600 token_text
     make_file "$settings/config.toml" 644 config_text
     made="$program/current $command $made"
     use_release "$venv"
-    act ln -s "$program/current/bin/voiced" "$command"
+    act ln -sfn "$program/current/bin/voiced" "$command"
     put_unit
     for folder in $kept; do # which systemd makes
         [ -e "$folder" ] || made="$folder $made"
     done
+    is_unit_put=yes
     act systemctl --quiet enable voiced
     say "starting the service"
     if ! act systemctl start voiced; then
         last_words
         die "the service did not get ready; its last words are above. Cure it, then run this again."
     fi
-    [ "$dry_run" ] || say_a_sentence ||
-        die "the service started and did not speak; see above. Cure it, then run this again."
-    made=
-    is_new_unit=
-    fetch_models
+    if [ -z "$dry_run" ] && ! say_a_sentence; then
+        [ -z "$is_new_config" ] ||
+            die "the service started and did not speak; see above. Cure it, then run this again."
+        say "the service runs and did not speak here; see above, and: sudo voiced check"
+    fi
+    commit
     say "voiced runs, and will after every boot"
     tell_where
     [ -z "$is_new_token" ] || [ "$dry_run" ] || say "the token for clients: $(cat "$secrets/token")"
+    fetch_models
+}
+
+# From here on nothing is taken back.
+commit() {
+    [ -z "$old_unit" ] || rm -f "$old_unit"
+    made=
+    old=
+    old_unit=
+    is_unit_put=
 }
 
 upgrade_service() {
-    be_root
+    begin
     refuse_32_bit
     refuse_elsewhere
     [ -e "$program/current" ] || die "voiced is not installed; sudo ./install.sh does that."
-    trap undo EXIT
-    trap 'exit 1' INT TERM HUP
+    [ -e "$unit" ] || die "$unit is missing; sudo ./install.sh --uninstall, then install."
     look_at_current
     extras_wanted="$installed_extras $with" # what was installed stays
     if is_current; then
@@ -522,28 +566,21 @@ upgrade_service() {
         fetch_models
         return
     fi
-    old=$(readlink -f "$program/current")
+    running=$(readlink -f "$program/current")
     make_release
-    act "$venv/bin/voiced" config --check --config "$settings/config.toml" ||
+    [ ! -e "$settings/config.toml" ] ||
+        act "$venv/bin/voiced" config --check --config "$settings/config.toml" ||
         die "the new version does not take $settings/config.toml; see above. The installed version" \
             "runs on. Change the settings, then run this again."
-    old_unit=$(mktemp)
-    cat "$unit" >"$old_unit" || die "$unit is missing; sudo ./install.sh --uninstall, then install."
+    old=$running
     use_release "$venv"
     put_unit
     say "starting the new version"
     if ! act systemctl restart voiced; then
         last_words
-        say "the new version did not get ready; its last words are above. The old one comes back"
-        use_release "$old"
-        install -m 644 "$old_unit" "$unit"
-        rm -f "$old_unit"
-        systemctl daemon-reload
-        systemctl restart voiced || die "the old one does not start either: journalctl -u voiced"
-        die "the old version runs again, with its settings."
+        die "the new version did not get ready; its last words are above."
     fi
-    made=
-    rm -f "$old_unit"
+    commit
     [ "$dry_run" ] || say_a_sentence ||
         say "the new version runs and did not speak here; see above, and: sudo voiced check"
     for folder in "$program"/releases/*; do
@@ -554,17 +591,18 @@ upgrade_service() {
 }
 
 uninstall_service() {
-    be_root --uninstall
-    if [ -e "$unit" ]; then
-        act systemctl --quiet disable --now voiced || true
-        act rm -f "$unit"
+    begin
+    act systemctl --quiet disable --now voiced 2>/dev/null || true
+    act rm -f "$unit" /etc/systemd/system/multi-user.target.wants/voiced.service
+    if [ -d /run/systemd/system ]; then
         act systemctl daemon-reload
         act systemctl --quiet reset-failed voiced 2>/dev/null || true
     fi
     case $(readlink "$command" || true) in
     "$program"/*) act rm -f "$command" ;;
     esac
-    act rm -rf "$program"
+    act rm -rf "$program/releases" "$program/current" "$program/next"
+    [ ! -d "$program" ] || act rmdir "$program" || say "$program has more in it, which stays"
     if [ "$purge" ]; then
         # shellcheck disable=SC2086  # the words are wanted apart
         act rm -rf "$settings" "$unit.d" $kept
@@ -624,6 +662,7 @@ case $mode in
 esac
 case $mode in
 --test | --uninstall) [ -z "$with$minimal" ] || misused "--with and --minimal go with installing." ;;
+--upgrade) [ -z "$minimal" ] || misused "--minimal goes with installing." ;;
 --run) [ -z "$with" ] || misused "--with goes with the service; here: .venv/bin/voiced models pull." ;;
 esac
 
@@ -644,8 +683,11 @@ command=/usr/local/bin/voiced
 # A dynamic user's folders are links into private ones.
 kept='/var/lib/voiced /var/lib/private/voiced /var/cache/voiced /var/cache/private/voiced'
 made= # by this run, the latest first
-is_new_unit=
+old= # the release that this run replaces
+old_unit= # a copy of the unit that it replaces
+is_unit_put=
 is_new_token=
+is_new_config=
 extras_wanted="kokoro$with"
 [ -z "$minimal" ] || extras_wanted=$with
 cd "$here"

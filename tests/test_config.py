@@ -164,6 +164,13 @@ def test_a_variable_adds_to_a_backend_s_section(tmp_path: Path) -> None:
     assert config.backends["house"] == {"type": "espeak", "voice": "fr"}
 
 
+def test_a_fallback_that_is_no_name_is_a_fault_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[backends.house]\ntype = 'espeak'\nfallback = ['a']\n")
+    with pytest.raises(ConfigError, match=r"backends\.house\.fallback"):
+        Sources(path, {}).read()
+
+
 def test_faults_of_every_kind_are_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(

@@ -93,6 +93,30 @@ def test_a_reader_that_takes_nothing_holds_up_nobody() -> None:
     assert "lines were lost" in errors
 
 
+def test_a_pipe_that_does_not_wait_loses_nothing(tmp_path: Path) -> None:
+    """Whoever shares standard error may have made it so."""
+    script = (
+        "import logging, os\n"
+        "from voiced.logs import written\n"
+        "os.set_blocking(2, False)\n"
+        "with written('info', 'text', {}):\n"
+        "    for number in range(900): logging.getLogger('voiced').info('x' * 900)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, check=True)
+    assert len(ran.stderr.splitlines()) == 900
+
+
+def test_a_line_that_cannot_be_made_is_counted_and_others_come(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with written("info", "text", {}):
+        log.info("%d", "private")
+        log.info("the next")
+    first, second = capfd.readouterr().err.splitlines()
+    assert first.endswith("1 lines were lost: nobody took them")
+    assert second.endswith("the next")
+
+
 def test_a_reader_that_is_stuck_does_not_keep_the_process(tmp_path: Path) -> None:
     script = (
         "import logging\n"

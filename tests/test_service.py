@@ -13,7 +13,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from test_daemon import serving, spawn
+from support import eventually
+from test_daemon import QUICK, serving, spawn
 
 from voiced.client import connect
 from voiced.service import ServiceManager
@@ -137,6 +138,7 @@ async def test_a_service_waits_for_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 PLUGIN = '''
+import asyncio
 import ctypes
 from collections.abc import AsyncGenerator, Sequence
 
@@ -145,11 +147,15 @@ from voiced.speech import PcmChunk, Segment, Voice
 
 
 class DeadlyBackend(TTSBackendBase):
-    """Its native library ends the thread that it is called on."""
+    """Its native library ends the thread that it is called on, at the time that `voice` says."""
 
     is_local = True
 
-    async def initialize(self) -> None: ...
+    async def initialize(self) -> None:
+        if self.settings.voice == "slow":
+            await asyncio.sleep(3600)
+        if self.settings.voice == "load":
+            await self.lane.call(self._end_thread)
 
     def voices(self) -> Sequence[Voice]:
         return [Voice("one", "One", ("en",), 16000)]
@@ -159,9 +165,14 @@ class DeadlyBackend(TTSBackendBase):
             yield chunk
 
     def _synthesize(self, segment: Segment, emit: Emit) -> None:
+        self._end_thread()
+
+    def _end_thread(self) -> None:
         ctypes.CDLL(None).pthread_exit(None)
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        if self.settings.voice == "close":
+            await self.lane.call(self._end_thread)
 '''
 
 
@@ -190,3 +201,31 @@ async def test_a_thread_that_an_engine_ended_ends_the_daemon_at_once(tmp_path: P
     assert status == 1
     assert "a local engine ended its thread" in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("when", ["load", "close", "slow"])
+async def test_a_backend_that_hangs_keeps_nobody(tmp_path: Path, when: str) -> None:
+    """While it is loaded at start, with or without a thread, or when it is closed."""
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f"[defaults]\npreload = ['deadly']\n[backends.deadly]\ntype = 'deadly'\nvoice = '{when}'\n"
+    )
+    ready = tmp_path / "ready.json"
+    run = await spawn(
+        tmp_path,
+        *("serve", *QUICK, "--config", str(config), "--ready-file", str(ready)),
+        PYTHONPATH=str(plugin(tmp_path / "plugin")),
+    )
+    assert run.process.stderr is not None
+    if when == "close":
+        await eventually(ready.exists, seconds=15)
+        run.process.terminate()
+    if when == "slow":
+        while b"listens" not in await run.process.stderr.readline():
+            pass
+        await asyncio.sleep(0.2)
+        run.process.terminate()
+    async with asyncio.timeout(15):
+        status, _ = await run.end()
+    assert status == (0 if when == "slow" else 1)
+    assert ready.exists() == (when == "close")

@@ -321,11 +321,13 @@ def credential(name: str, environ: Mapping[str, str]) -> Path | None:
 
 
 def secret_file(path: str, environ: Mapping[str, str]) -> Path:
-    """Return where a file of secrets is read: the credential of its name goes before it.
+    """Return where a file of secrets is read: of the service's credentials, systemd's copy.
 
-    A service may not read the file itself.
+    The service may not read those themselves.
     """
-    return credential(Path(path).name, environ) or Path(path).expanduser()
+    file = Path(path).expanduser()
+    is_credential = file.parent == SERVICE_CONFIG.with_name("credentials")
+    return (credential(file.name, environ) if is_credential else None) or file
 
 
 def read_token(config: Config) -> str:
@@ -339,6 +341,11 @@ def read_token(config: Config) -> str:
     try:
         file = secret_file(config.auth.token_file, os.environ)
         token = file.read_text(encoding="utf-8").strip()
+    except PermissionError:
+        problem = (
+            "auth.token_file: only others may read it, as root; use sudo, or another --config."
+        )
+        raise ConfigError([problem]) from None
     except (OSError, ValueError, RuntimeError):  # the last: a home of nobody
         raise ConfigError(["auth.token_file: the file cannot be read; create it."]) from None
     if not token:

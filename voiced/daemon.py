@@ -9,6 +9,7 @@ import secrets
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from voiced import __version__
 from voiced.config import EMBEDDED, is_loopback, state_folder
@@ -28,6 +29,7 @@ from voiced.transports.wyoming import WyomingDoor
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.5  # between two looks at the lane
+_CLOSE_S = 5  # for local engines to end
 _PORT_S = 2  # between two tries for a port that is taken
 
 
@@ -44,7 +46,7 @@ class Daemon:
         """Make every part, and read or make the daemon's id; `sources` are for a reload."""
         self._sources = sources
         self._service = service or ServiceManager()
-        self._note = ""  # what to say before everything else of how it goes
+        self._waits_for = self._not_reloaded = ""  # what to say first of how it goes
         self._config = settings.config
         self._server_id = server_id()
         self._metrics = Metrics()
@@ -96,7 +98,7 @@ class Daemon:
             hurry.set()
             stop.set()
 
-        tasks = [asyncio.create_task(self._watch(give_up), name="watch")]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._watch(give_up), name="watch")]
         try:
             self._manager.import_packages(self._preloads)
             if self._phrase_store is not None:
@@ -105,29 +107,49 @@ class Daemon:
             # From here on there is something to end in good order.
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, lambda: hurry.set() if stop.is_set() else stop.set())
-            await self._preload()
-            advertising = self._advertise(doors)
-            self._service.ready()
-            tasks.append(asyncio.create_task(self._reload_at(hang_up), name="reload"))
-            on_ready(doors)
-            await stop.wait()
-            log.info("stopping")
-            self._service.stopping()
-            advertising.cancel()
-            await self._drain(hurry)
-            await asyncio.wait([advertising])
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            preloading = asyncio.create_task(self._preload(), name="preload")
+            tasks += [stopping, preloading]
+            await asyncio.wait((stopping, preloading), return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                await preloading
+                advertising = self._advertise(doors)
+                tasks.append(advertising)
+                on_ready(doors)
+                self._service.ready()
+                tasks.append(asyncio.create_task(self._reload_at(hang_up), name="reload"))
+                await stopping
+                log.info("stopping")
+                self._service.stopping()
+                advertising.cancel()
+                await self._drain(hurry)
+                await asyncio.wait([advertising])
         finally:
             for task in tasks:
                 task.cancel()
-            closing = (self._websocket, self._http, self._wyoming)
-            await asyncio.gather(*(door.close() for door in closing))
-            if self._lane.is_alive:
-                await self._manager.close()
-                await self._lane.close()
-            if self._phrase_store is not None:
-                await self._phrase_store.close()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._close()
             for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(name)
+
+    async def _close(self) -> None:
+        """Close the doors, then what they led to.
+
+        Raises:
+            EngineLostError: as for `run`.
+        """
+        doors = (self._websocket, self._http, self._wyoming)
+        await asyncio.gather(*(door.close() for door in doors))
+        try:
+            if self._lane.is_alive:
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._manager.close()
+                    await self._lane.close()
+        except TimeoutError:
+            raise EngineLostError("A local engine did not end.") from None
+        finally:
+            if self._phrase_store is not None:
+                await self._phrase_store.close()
         if not self._lane.is_alive:
             raise EngineLostError("A local engine ended its thread; start the daemon again.")
 
@@ -141,7 +163,7 @@ class Daemon:
                 told_at = loop.time()
                 self._service.alive()
             self._service.status(
-                f"{self._note}clients: {self._websocket.sessions}, "
+                f"{self._waits_for}{self._not_reloaded}clients: {self._websocket.sessions}, "
                 f"speaking: {self._manager.speaking}"
             )
             await asyncio.sleep(_LOOK_S)
@@ -154,13 +176,16 @@ class Daemon:
             await hang_up.wait()
             hang_up.clear()
             self._service.reloading()
+            self._not_reloaded = ""
             try:
                 await self._reload()
-                self._note = ""
             except ConfigError as error:
                 for problem in error.problems:
                     log.warning("not reloaded: %s", problem)
-                self._note = f"not reloaded: {error.problems[0]} "
+                self._not_reloaded = f"not reloaded: {error.problems[0]} "
+            except Exception:  # the daemon goes on as it was
+                log.exception("not reloaded")
+                self._not_reloaded = "not reloaded, by a fault of ours: see the log. "
             self._service.ready()
 
     async def _reload(self) -> None:
@@ -194,11 +219,11 @@ class Daemon:
             except DoorTakenError as error:
                 if not self._service.is_there:
                     raise
-                if not self._note:
+                if not self._waits_for:
                     log.warning("%s It is tried again every %s s.", error.message, _PORT_S)
-                self._note = f"waits for a port. {error.message} "
+                self._waits_for = f"waits for a port. {error.message} "
             else:
-                self._note = ""
+                self._waits_for = ""
                 return place
             await asyncio.sleep(_PORT_S)
 
@@ -207,7 +232,7 @@ class Daemon:
         if not wyoming.enabled:
             return None
         port = self._config.wyoming_port
-        if "port" in wyoming.model_fields_set:
+        if "port" in wyoming.model_fields_set or self._service.is_there:
             return await self._listen(self._wyoming, "wyoming", wyoming.host, port)
         try:
             return await listen(self._wyoming, "wyoming", wyoming.host, port)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import copy
 from logging.handlers import QueueHandler
 from queue import Full, Queue
 from threading import Thread
@@ -21,14 +23,17 @@ LogFormat = Literal["auto", "text", "journal", "json"]
 
 _WAITING = 1000  # lines that were not written yet
 _LAST_S = 1  # for the last lines, if nobody takes them
-_SYSLOG = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+_SYSLOG = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
 
 @contextmanager
-def written(level: str, log_format: LogFormat, environ: Mapping[str, str]) -> Iterator[None]:
+def written(
+    level: str, log_format: LogFormat, environ: Mapping[str, str]
+) -> Iterator[Callable[[], None]]:
     """Send this process's logs to standard error, from `level` up, while the block runs.
 
-    `auto` is `journal` where standard error is the journal's, else `text`.
+    Yields what ends that at once, for a process that will not leave the block. `auto` is `journal`
+    where standard error is the journal's, else `text`.
     """
     if log_format == "auto":
         log_format = "journal" if _is_journal(environ) else "text"
@@ -38,11 +43,23 @@ def written(level: str, log_format: LogFormat, environ: Mapping[str, str]) -> It
     logging.basicConfig(level=logging.WARNING, handlers=[queued], force=True)
     logging.getLogger("voiced").setLevel(level.upper())
     writer.start()
-    try:
-        yield
-    finally:
+
+    def end() -> None:
         queued.end()
         writer.join(_LAST_S)
+
+    try:
+        yield end
+    finally:
+        end()
+
+
+def _write(line: bytes) -> None:
+    while line:
+        try:
+            line = line[os.write(2, line) :]
+        except BlockingIOError:  # somebody has made it so
+            select.select([], [2], [], _LAST_S)
 
 
 def _is_journal(environ: Mapping[str, str]) -> bool:
@@ -65,8 +82,13 @@ class _Queued(QueueHandler):
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Take the text down as it is now; the exception stays apart, for the formatters."""
-        record.msg, record.args = record.getMessage(), None
-        return record
+        taken = copy(record)  # others may have the record, too
+        taken.msg, taken.args = record.getMessage(), None
+        return taken
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002  # the library's
+        """Count a line that could not be made; what it was to tell may be private."""
+        self._lost += 1
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
@@ -88,9 +110,10 @@ class _Queued(QueueHandler):
         end, and would for ever where nobody reads.
         """
         for record in iter(self.queue.get, None):
-            line = f"{formatter.format(record)}\n".encode(errors="backslashreplace")
-            while line:
-                line = line[os.write(2, line) :]
+            try:
+                _write(f"{formatter.format(record)}\n".encode(errors="backslashreplace"))
+            except OSError:  # as of a full disk, which may have room again
+                self._lost += 1
 
     def _tell_what_was_lost(self, *, wait_s: float = 0) -> None:
         if self._lost:
@@ -115,7 +138,7 @@ class _Journal(logging.Formatter):
     """For systemd's journal, which knows the time, and takes the level from the first signs."""
 
     def format(self, record: logging.LogRecord) -> str:
-        level = _SYSLOG.get(record.levelno, 2)
+        level = next((number for least, number in _SYSLOG if record.levelno >= least), 7)
         text = f"{record.name}: {record.getMessage()}"
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from voiced.errors import VoicedError
 from voiced.synthesis.report import SpeechReport
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -44,8 +45,10 @@ class Metrics:
         self._errors = Counter(
             "voiced_errors", "Speeches that failed", ["code"], registry=self._registry
         )
+        for code in set(_codes(VoicedError)):
+            self._errors.labels(code)  # 0, or nobody would notice the first
         self._audio = Counter(
-            "voiced_audio_samples", "Samples sent", ["backend"], registry=self._registry
+            "voiced_audio_seconds", "Audio that was made", ["backend"], registry=self._registry
         )
         self._first_audio = Histogram(
             "voiced_first_audio_seconds",
@@ -62,7 +65,8 @@ class Metrics:
     def observe(self, report: SpeechReport) -> None:
         """Count a speech."""
         self._speeches.labels(report.backend, report.reason).inc()
-        self._audio.labels(report.backend).inc(report.samples)
+        if report.samples:
+            self._audio.labels(report.backend).inc(report.samples / report.sample_rate)
         if report.error is not None:
             self._errors.labels(report.error).inc()
         if report.first_audio_ms is not None:
@@ -71,6 +75,12 @@ class Metrics:
     def render(self) -> bytes:
         """Return the text format."""
         return generate_latest(self._registry)
+
+
+def _codes(kind: type[VoicedError]) -> Iterator[str]:
+    yield kind.code
+    for special in kind.__subclasses__():
+        yield from _codes(special)
 
 
 class _Readings(Collector):

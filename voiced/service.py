@@ -20,6 +20,7 @@ class ServiceManager:
         """How long it waits for a sign of life before it kills us; None: for ever."""
         self._address = address.replace("@", "\0", 1) if address.startswith("@") else address
         self._status = ""
+        self._is_deaf = False
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> ServiceManager:
@@ -53,17 +54,21 @@ class ServiceManager:
 
     def status(self, text: str) -> None:
         """Say how it goes, for people, in a line."""
-        if text != self._status:
+        if text != self._status and self._tell(f"STATUS={text}"):
             self._status = text
-            self._tell(f"STATUS={text}")
 
-    def _tell(self, state: str) -> None:
+    def _tell(self, state: str) -> bool:
         if not self.is_there:
-            return
+            return True
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.setblocking(False)
                 sender.connect(self._address)
-                sender.send(state.encode())
+                sender.send(state.encode(errors="backslashreplace"))
         except OSError as error:
-            log.warning("the service manager was not told %s: %s", state[:16], error.strerror)
+            if not self._is_deaf:
+                log.warning("the service manager was not told %s: %s", state[:16], error.strerror)
+            self._is_deaf = True
+            return False
+        self._is_deaf = False
+        return True

@@ -188,7 +188,11 @@ def _check_names(config: Config, mappings: Mappings) -> list[str]:
     """Say which names of models and backends mean nothing."""
     defaults = config.defaults
     backends = config.backends or DEFAULT_BACKENDS
-    fallbacks = {name: section.get("fallback") for name, section in backends.items()}
+    fallbacks = {
+        name: fallback
+        for name, section in backends.items()
+        if isinstance(fallback := section.get("fallback"), str)  # else it is told elsewhere
+    }
     named = model_keys(defaults.model, defaults.fallback, fallbacks)
     return unknown_names(mappings, backends, named) + [
         f"defaults.preload: no backend {name!r} is configured; add a section [backends.{name}]."

@@ -40,7 +40,7 @@ def test_a_model_that_does_not_fit_into_memory_fails(tmp_path: Path) -> None:
     (finding,) = machine.model("kokoro", [large])
     assert finding.verdict is Verdict.FAILED
     assert "the model takes some 9,235," in finding.detail
-    assert "--variant int8" in finding.detail
+    assert "a smaller model" in finding.detail
 
 
 def test_a_small_model_is_nothing_to_talk_about(tmp_path: Path) -> None:
@@ -48,6 +48,14 @@ def test_a_small_model_is_nothing_to_talk_about(tmp_path: Path) -> None:
     small.write_bytes(bytes(100_000))
     assert list(machine.model("kokoro", [small])) == []
     assert machine.read_rate(small) > 0
+
+
+def test_a_model_that_is_cut_or_gone_is_told_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "empty.onnx").touch()
+    assert list(machine.model("piper", [tmp_path / "empty.onnx"])) == []
+    (finding,) = machine.model("piper", [tmp_path / "gone.onnx"])
+    assert "cannot be read" in finding.detail
+    assert list(machine.model("espeak", [])) == []
 
 
 def test_the_memory_that_is_free_is_what_the_system_says(tmp_path: Path) -> None:

@@ -250,6 +250,7 @@ async def test_check_says_what_does_not(tmp_path: Path) -> None:
     await server.wait_closed()
     assert status == 1
     assert f"127.0.0.1:{port} is taken" in out
+    assert "not running; start it with" in out
     assert "PHONEMIZER_ESPEAK_LIBRARY" in out
 
 

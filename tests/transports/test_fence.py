@@ -271,7 +271,7 @@ async def test_hundreds_of_cancels_over_a_real_socket_are_fences(parts: Parts, s
 
         pending: list[str] = []
         script = Script(Socket(ear, chance), chance)
-        while script.cancels < 150:
+        while script.cancels < 150 or ear.frames <= 100:
             script.step()
             while pending:
                 await connection.send(pending.pop(0))
@@ -285,4 +285,3 @@ async def test_hundreds_of_cancels_over_a_real_socket_are_fences(parts: Parts, s
         while script.last_id + 1 not in ear.results:
             ear.take(await connection.recv())
     assert ear.open == {}
-    assert ear.frames > 100

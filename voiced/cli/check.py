@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from voiced import __version__
@@ -62,8 +63,10 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     yield machine.state()
     yield from _encoders()
     yield from _checksums()
-    yield from asyncio.run(_backends(manager, lane, settings))
-    yield from asyncio.run(_doors(settings))
+    server, about_doors = asyncio.run(_doors(settings))
+    yield from asyncio.run(_backends(manager, lane, settings, is_daemon_here=bool(server)))
+    yield from about_doors
+    yield from asyncio.run(_network(settings, server.get("id")))
 
 
 def _encoders() -> Iterator[Finding]:
@@ -94,20 +97,26 @@ def _checksums() -> Iterator[Finding]:
 
     for root in search_folders(os.environ):
         for name in (KOKORO.name, "piper"):
-            folder = ModelFolder(root, known_model(name, root, KOKORO))
             try:
-                states = [(file, folder.check(file)) for file in folder.model.all_files()]
+                model = known_model(name, root, KOKORO)
+                folder = ModelFolder(root, model)
+                states = {file: folder.check(file) for file in model.all_files()}
             except VoicedError as error:
                 yield Finding(Verdict.NOTE, name, error.message)
                 continue
-            for file, state in states:
-                if state.is_fault:
-                    cure = f"fetch it again: voiced models pull {name}"
-                    yield Finding(Verdict.FAILED, name, f"{file.name}: {state}; {cure}")
+            for file in (file for file, state in states.items() if state.is_fault):
+                of = (variant for variant, files in model.variants.items() if file in files)
+                cure = f"voiced models pull {name} {model.option} {next(of, model.best)}"
+                yield Finding(Verdict.FAILED, name, f"{file.name}: {states[file]}; run {cure}")
 
 
-async def _backends(manager: TTSBackendManager, lane: Lane, settings: Settings) -> list[Finding]:
-    """Speak a word with every configured backend that fits into memory."""
+async def _backends(
+    manager: TTSBackendManager, lane: Lane, settings: Settings, *, is_daemon_here: bool
+) -> list[Finding]:
+    """Speak a word with every configured backend that fits into memory.
+
+    Beside a daemon, which may hold the same model, one that does not fit is no fault.
+    """
     from voiced.errors import BackendUnavailable
 
     findings: list[Finding] = []
@@ -116,10 +125,12 @@ async def _backends(manager: TTSBackendManager, lane: Lane, settings: Settings) 
             files = settings.registry.load(own.type).model_files(own)
         except BackendUnavailable:
             files = ()  # which it says itself, below
-        about_model = list(machine.model(backend_id, files)) if files else []
-        findings += about_model
+        about_model = list(machine.model(backend_id, files))
         if not any(finding.verdict is Verdict.FAILED for finding in about_model):
-            findings.append(await _speaks(manager, backend_id, settings))
+            about_model.append(await _speaks(manager, backend_id, settings))
+        elif is_daemon_here:
+            about_model = [replace(finding, verdict=Verdict.NOTE) for finding in about_model]
+        findings += about_model
     await manager.close()
     await lane.close()
     return findings
@@ -154,40 +165,51 @@ async def _speaks(manager: TTSBackendManager, backend_id: str, settings: Setting
 def _may_lack(backend_id: str, settings: Settings) -> bool:
     """Tell whether a backend lacks files that nobody has asked for."""
     own = settings.backends[backend_id]
-    is_lacking = settings.registry.load(own.type).missing(own) is not None
-    return is_lacking and backend_id in settings.unasked
+    if backend_id not in settings.unasked:
+        return False
+    return settings.registry.load(own.type).missing(own) is not None
 
 
-async def _doors(settings: Settings) -> list[Finding]:
-    """See who listens where the daemon would, and whether the network finds it."""
+async def _doors(settings: Settings) -> tuple[dict[str, Any], list[Finding]]:
+    """See who listens where the daemon would; return what it says of itself, too."""
     from voiced.client import ClientError, connect
-    from voiced.config import is_loopback
 
     config = settings.config
     door = config.websocket
-    is_local = is_loopback(door.host)
-    host = door.host if is_local else "127.0.0.1"
-    server: dict[str, Any] = {}
     try:
-        url = f"ws://{host}:{door.port}/v1/ws"
+        url = f"ws://{_netloc(_from_here(door.host), door.port)}/v1/ws"
         async with connect(url, token=settings.token) as client:
             await client.ping()
             server = client.greeting["server"]
             detail = f"{server['name']!r} answers, {client.greeting['voiced_version']}"
-            findings = [Finding(Verdict.OK, "daemon", detail)]
+            return server, [Finding(Verdict.OK, "daemon", detail)]
     except ClientError:
-        places = [("websocket", host, door.port), ("http", host, config.http.port)]
+        places = [("websocket", door.host, door.port), ("http", config.http.host, config.http.port)]
         if config.wyoming.enabled:
-            places.append(("wyoming", host, config.wyoming_port))
-        findings = await _free(*places)
+            places.append(("wyoming", config.wyoming.host, config.wyoming_port))
+        return {}, await _free(*places)
     except VoicedError as error:
-        findings = [Finding(Verdict.FAILED, "daemon", error.message)]
-    if is_local:
+        return {}, [Finding(Verdict.FAILED, "daemon", error.message)]
+
+
+def _from_here(host: str) -> str:
+    """Return where this machine reaches a door that listens there."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # it is compared
+
+
+def _netloc(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _network(settings: Settings, server_id: str | None) -> list[Finding]:
+    from voiced.config import is_loopback
+
+    if is_loopback(settings.config.websocket.host):
         detail = "on this machine only, and not advertised; `voiced serve --lan` opens it"
-        findings.append(Finding(Verdict.NOTE, "network", detail))
-    elif config.zeroconf.enabled:
-        findings += await _found(config.zeroconf.name, server.get("id"))
-    return findings
+        return [Finding(Verdict.NOTE, "network", detail)]
+    if settings.config.zeroconf.enabled:
+        return await _found(settings.config.zeroconf.name, server_id)
+    return []
 
 
 async def _found(name: str, server_id: str | None) -> list[Finding]:
@@ -226,15 +248,17 @@ def judge(found: Sequence[Found], *, name: str, server_id: str | None) -> list[F
 
 
 async def _free(*places: tuple[str, str, int]) -> list[Finding]:
-    findings = [Finding(Verdict.NOTE, "daemon", "not running; start it with `voiced serve`")]
+    how = "sudo systemctl start voiced" if machine.has_service() else "voiced serve"
+    findings = [Finding(Verdict.NOTE, "daemon", f"not running; start it with `{how}`")]
     for name, host, port in places:
         try:
             server = await asyncio.start_server(lambda *_: None, host, port)
         except OSError:
-            detail = f"{host}:{port} is taken by another program; stop it or set {name}.port"
+            detail = f"{_netloc(host, port)} is taken, or not of this machine; free it, or set "
+            detail += f"{name}.port or {name}.host"
             findings.append(Finding(Verdict.FAILED, name, detail))
             continue
         server.close()
         await server.wait_closed()
-        findings.append(Finding(Verdict.OK, name, f"{host}:{port} is free"))
+        findings.append(Finding(Verdict.OK, name, f"{_netloc(host, port)} is free"))
     return findings

@@ -57,17 +57,24 @@ def state() -> Finding:
 
 def model(name: str, files: Sequence[Path]) -> Iterator[Finding]:
     """Look whether a model fits into memory, and how long the storage takes to give it."""
-    size = sum(file.stat().st_size for file in files)
+    try:
+        sizes = {file: file.stat().st_size for file in files}
+        size = sum(sizes.values())
+        rate = read_rate(max(files, key=lambda file: sizes[file])) if size else 0.0
+    except OSError as error:
+        detail = f"the model cannot be read ({error.strerror}); fetch it again, or correct its path"
+        yield Finding(Verdict.FAILED, name, detail)
+        return
     needed, free = round(size * _IN_MEMORY), free_memory()
     if free is not None and needed > free:
         yield Finding(
             Verdict.FAILED,
             name,
             f"the model takes some {megabytes(needed)} of memory, {megabytes(free)} are free; stop "
-            "something, take a smaller model (voiced models pull kokoro --variant int8), or espeak",
+            "something, or have a smaller model in its place: `voiced models remove`, then `pull`",
         )
         return
-    load_s = size / read_rate(max(files, key=lambda file: file.stat().st_size))
+    load_s = size / rate if rate else 0.0
     if load_s > _SLOW_LOAD_S:
         yield Finding(
             Verdict.NOTE,
@@ -75,6 +82,11 @@ def model(name: str, files: Sequence[Path]) -> Iterator[Finding]:
             f"the storage takes {load_s:.0f} s to give the model of {megabytes(size)}; name it in "
             "defaults.preload, so that nobody waits for it, or move it to a faster one",
         )
+
+
+def has_service() -> bool:
+    """Tell whether the service is installed on this machine."""
+    return Path("/etc/systemd/system/voiced.service").exists()
 
 
 def free_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:

@@ -57,14 +57,19 @@ def run(args: argparse.Namespace) -> int:
 
     log = settings.config.log
     faulthandler.enable()  # a native library that crashes, or a watchdog's SIGABRT, says where
-    try:
-        with written(log.level, log.format, os.environ):
-            daemon = Daemon(settings, sources, service=ServiceManager.from_environ(os.environ))
-            asyncio.run(daemon.run(on_ready))
-    except EngineLostError as error:
-        print(f"voiced: {error.message}", file=sys.stderr)
-        sys.stdout.flush()
-        os._exit(1)  # what is left of the thread would be waited for, for ever
+    with written(log.level, log.format, os.environ) as end_of_log:
+        daemon = Daemon(settings, sources, service=ServiceManager.from_environ(os.environ))
+
+        async def serve() -> None:
+            try:
+                await daemon.run(on_ready)
+            except EngineLostError as error:
+                print(f"voiced: {error.message}", file=sys.stderr)
+                sys.stdout.flush()
+                end_of_log()
+                os._exit(1)  # asyncio and the interpreter would wait for the thread, for ever
+
+        asyncio.run(serve())
     return 0
 
 

@@ -39,6 +39,7 @@ _WORTH_S = 0.1  # a run that ends so soon is not stopped: its work would be lost
 _SPARE_S = 0.5  # that a listener must have in hand beyond what we expect
 
 _SILENT_S = 120  # that an engine may compute and give nothing: a small machine, a long sentence
+_LOADING_S = 600  # that a model may be loaded: a large one from a memory card
 
 _Turn = tuple[int, float, int]  # priority, due, order of coming
 
@@ -94,7 +95,7 @@ class Lane:
             return None
         heard_at = max(self._at_work_since, self._running.heard_at if self._running else 0)
         silent_s = asyncio.get_running_loop().time() - heard_at
-        if silent_s <= _SILENT_S:
+        if silent_s <= (_SILENT_S if self._running else _LOADING_S):
             return None
         return f"A local engine has computed for {silent_s:.0f} s and gives nothing."
 

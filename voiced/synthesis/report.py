@@ -17,6 +17,7 @@ class SpeechReport:
     backend: str = ""
     voice: str = ""
     samples: int = 0
+    sample_rate: int = 0  # of the samples; 0 before the speech has begun
     first_audio_ms: float | None = None
     total_ms: float = 0.0
     reason: EndReason = EndReason.CANCELLED
@@ -26,6 +27,7 @@ class SpeechReport:
         """Take down what an event tells."""
         if isinstance(event, SpeechStart):
             self.backend, self.voice = event.backend, event.voice
+            self.sample_rate = event.sample_rate
         elif isinstance(event, AudioFrame) and event.samples:
             self.samples += event.samples
             if self.first_audio_ms is None:
