@@ -458,6 +458,27 @@ async def a_failing_upgrade_comes_back(machine: Machine) -> str:
         machine.edit("/src/voiced/daemon.py", lambda _: good)
     claim(failed.returncode == 1, "it says that all is well")
     claim("the old version runs again" in failed.stdout, failed.stdout)
+    return await serves_as_before(machine, release)
+
+
+async def an_interrupted_upgrade_comes_back(machine: Machine) -> str:
+    """Ends it while it waits for a new version that hangs."""
+    release = (machine.root / "opt/voiced/current").readlink()
+    hangs = "import time\ntime.sleep(3600)\n"
+    good = machine.edit("/src/voiced/daemon.py", lambda text: f"{text}\n{hangs}")
+    log = machine.root / "srv/upgrade.log"
+    try:
+        machine.run("./install.sh --upgrade >/srv/upgrade.log 2>&1 & echo $! >/srv/upgrade.pid")
+        within(300, lambda: "starting the new version" in log.read_text())
+        await asyncio.sleep(2)
+        machine.run("kill -TERM $(cat /srv/upgrade.pid)")
+        within(60, lambda: "the old version runs again" in log.read_text())
+    finally:
+        machine.edit("/src/voiced/daemon.py", lambda _: good)
+    return await serves_as_before(machine, release)
+
+
+async def serves_as_before(machine: Machine, release: Path) -> str:
     claim((machine.root / "opt/voiced/current").readlink() == release, "another release is in use")
     claim(len(list((machine.root / "opt/voiced/releases").iterdir())) == 1, "the new one is left")
     async with connect(URL, token=machine.token) as client:
@@ -530,6 +551,7 @@ CHECKS: dict[str, Callable[[Machine], Awaitable[str]]] = {
     "bad configuration": a_broken_configuration_is_not_tried_again,
     "upgrade": upgrades,
     "failing upgrade": a_failing_upgrade_comes_back,
+    "interrupted": an_interrupted_upgrade_comes_back,
     "reboot": survives_a_reboot,
     "uninstall": is_removed,
     "failing install": a_failing_installation_leaves_nothing,
