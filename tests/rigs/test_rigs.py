@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -157,3 +158,43 @@ def test_the_report_names_what_failed(tmp_path: Path, message: str, close: str) 
 def test_the_report_misses_cases_that_did_not_run(tmp_path: Path) -> None:
     assert told(tmp_path, dict(list(FINE.items())[1:]))[0] == 1
     assert told(tmp_path, {})[0] == 1
+
+
+# -------------------------------------------------------------------- what two machines said
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "status", "told"),
+    [
+        ("1-de.22050.pcm", [0, 5, -9], 0, "the same"),
+        ("1-de.22050.pcm", [0, 6, -9], 1, "1 of 3 differ, by up to 1"),
+        ("1-de.24000.pcm", [1, 5, -7], 1, "2 of 3 differ, by up to 2"),
+        ("1-de.24000.pcm", [0, 5], 1, "3 and 2 samples"),
+    ],
+)
+def test_two_machines_have_to_say_the_same(
+    tmp_path: Path, name: str, theirs: list[int], status: int, told: str
+) -> None:
+    for folder, samples in (("ours", [0, 5, -9]), ("theirs", theirs)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(struct.pack(f"<{len(samples)}h", *samples))
+    ran = compared(tmp_path)
+    assert (ran.returncode, ran.stderr) == (status, "")
+    assert ran.stdout.rstrip().endswith(told)
+
+
+def test_machines_of_which_one_said_nothing_are_not_alike(tmp_path: Path) -> None:
+    for folder in ("ours", "theirs"):
+        (tmp_path / folder).mkdir()
+    assert compared(tmp_path).returncode == 1
+    (tmp_path / "ours" / "1-de.24000.pcm").write_bytes(b"\0\0")
+    assert compared(tmp_path).returncode == 1
+
+
+def compared(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, RIGS / "arm64_speech.py", "compare", folder / "ours", folder / "theirs"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
