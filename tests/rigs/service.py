@@ -468,10 +468,11 @@ async def an_interrupted_upgrade_comes_back(machine: Machine) -> str:
     good = machine.edit("/src/voiced/daemon.py", lambda text: f"{text}\n{hangs}")
     log = machine.root / "srv/upgrade.log"
     try:
-        machine.run("./install.sh --upgrade >/srv/upgrade.log 2>&1 & echo $! >/srv/upgrade.pid")
+        upgrading = "setsid ./install.sh --upgrade >/srv/upgrade.log 2>&1"
+        machine.run(f"{upgrading} & echo $! >/srv/upgrade.pid")
         within(300, lambda: "starting the new version" in log.read_text())
         await asyncio.sleep(2)
-        machine.run("kill -TERM $(cat /srv/upgrade.pid)")
+        machine.run("kill -TERM -$(cat /srv/upgrade.pid)")  # all of it, as Ctrl-C would
         within(60, lambda: "the old version runs again" in log.read_text())
     finally:
         machine.edit("/src/voiced/daemon.py", lambda _: good)
