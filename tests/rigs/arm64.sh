@@ -17,7 +17,7 @@ set -eu
 
 install_limit_s=2400
 suite_limit_s=2400
-where=/root/voiced # the checkout in the system
+where=/srv/voiced # the checkout in the system
 core='
 tests/audio
 tests/reading
@@ -161,28 +161,28 @@ run_there() {
     say "$release: ./install.sh --run${*:+ $*}"
     unshare --mount sh "$work/enter.sh" "$root" "$cache/wheels" "$where" \
         ./install.sh --run "$@" -- --port 0 --http-port 0 --wyoming-port 0 --no-zeroconf \
-        --ready-file /root/ready >"$work/there.log" 2>&1 &
+        --ready-file /srv/ready >"$work/there.log" 2>&1 &
     theirs=$!
-    await "$theirs" "$root/root/ready" there
+    await "$theirs" "$root/srv/ready" there
 }
 
 stop_there() {
     stop "$theirs" there
     theirs=
-    rm -f "$root/root/ready"
+    rm -f "$root/srv/ready"
     say "$release: .venv takes $(du -sm "$root$where/.venv" | cut -f1) MB"
 }
 
 check_speech() {
-    mkdir "$root/root/said"
-    enter .venv/bin/python tests/rigs/arm64_speech.py speak /root/ready /root/said ||
+    mkdir "$root/srv/said"
+    enter .venv/bin/python tests/rigs/arm64_speech.py speak /srv/ready /srv/said ||
         die_with there "a door did not do as it should; see above."
-    "$python" "$here/arm64_speech.py" compare "$work/ours" "$root/root/said" ||
+    "$python" "$here/arm64_speech.py" compare "$work/ours" "$root/srv/said" ||
         die "$release: what espeak says differs from what it says here."
 }
 
 tell_versions() {
-    cat >"$root/root/versions.py" <<'PYTHON'
+    cat >"$root/srv/versions.py" <<'PYTHON'
 import platform
 from importlib.metadata import distribution, distributions
 
@@ -199,7 +199,7 @@ print(f"  {len(compiled)} packages have compiled code; of another machine: {odd 
 raise SystemExit(bool(odd))
 PYTHON
     say "$release: what is installed"
-    enter .venv/bin/python /root/versions.py || die "$release: not the wheels that should be."
+    enter .venv/bin/python /srv/versions.py || die "$release: not the wheels that should be."
 }
 
 # --- the suite ---
