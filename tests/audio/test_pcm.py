@@ -116,6 +116,6 @@ def test_a_sample_can_be_found_again(target: int, tempo: float) -> None:
     found = np.concatenate([*parts, normalizer.flush()])
     heard = int(np.flatnonzero(np.abs(found) > 10_000)[0])
     # A stretch shifts what it overlaps, by up to a window of it.
-    spare_s = 0.005 if tempo == 1.0 else 0.06
+    spare_s = 0.005 if tempo == 1.0 else 0.07
     assert normalizer.place(begin) == pytest.approx(heard, abs=target * spare_s)
     assert normalizer.place(0) == 0

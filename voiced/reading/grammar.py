@@ -65,17 +65,18 @@ FENCE_END_BEGUN = re.compile(rf"(?: {_H} | > )* (?: `* | ~* ) {_H}* \Z", re.VERB
 
 # ------------------------------------------------------------------------------------ within a line
 
+# Atomic groups, not possessive ones: Python 3.11.2, which Debian 12 has, matches too much by those.
 SPACES = re.compile(rf"{_H}+")
 _WORD = rf"[^\s*_~`\\\[\]!<&|#·{_DECORATION}{_VARIATION}{_JOINER}]++"
-PLAIN = re.compile(rf"{_WORD} (?: {_H}{{1,{WIDEST_SPACE}}}+ {_WORD} )*+", re.VERBOSE)
+PLAIN = re.compile(rf"{_WORD} (?> (?: {_H}{{1,{WIDEST_SPACE}}}+ {_WORD} )* )", re.VERBOSE)
 CODE = re.compile(r"[^\s`]+")
 
 _ENTITIES = "amp lt gt quot apos nbsp ndash mdash hellip".split()
 _ENTITIES_BEGUN = sorted({name[:end] for name in _ENTITIES for end in range(len(name) + 1)})
 _TAG = r"</? [A-Za-z] [\w\-]{0,20}"
 _ATTRIBUTES = rf"(?: {_H}+ [\w:\-]+ = [^<>\n]* )? {_H}* /?"
-_COMMENT = r"<!-- (?: [^\-<] | -(?!->) | <(?!!--) )*+"
-_LINK = r"\]\( (?: [^()\n] | \( [^()\n]*+ \) )*+"
+_COMMENT = r"<!-- (?> (?: [^\-<] | -(?!->) | <(?!!--) )* )"
+_LINK = r"\]\( (?> (?: [^()\n] | \( [^()\n]*+ \) )* )"
 
 INLINE = re.compile(
     rf"""
