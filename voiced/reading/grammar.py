@@ -65,9 +65,9 @@ FENCE_END_BEGUN = re.compile(rf"(?: {_H} | > )* (?: `* | ~* ) {_H}* \Z", re.VERB
 
 # ------------------------------------------------------------------------------------ within a line
 
-# Atomic groups, not possessive ones: Python 3.11.2, which Debian 12 has, matches too much by those.
 SPACES = re.compile(rf"{_H}+")
 _WORD = rf"[^\s*_~`\\\[\]!<&|#·{_DECORATION}{_VARIATION}{_JOINER}]++"
+# Atomic groups, not possessive ones: Python 3.11.2, which Debian 12 has, matches too much by those.
 PLAIN = re.compile(rf"{_WORD} (?> (?: {_H}{{1,{WIDEST_SPACE}}}+ {_WORD} )* )", re.VERBOSE)
 CODE = re.compile(r"[^\s`]+")
 
