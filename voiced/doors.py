@@ -41,11 +41,11 @@ class Doors:
     def lines(self) -> list[str]:
         """Return a line for each door."""
         lines = [
-            f"websocket  ws://{_netloc(*self.websocket)}{PATH}",
-            f"http       http://{_netloc(*self.http)}/v1",
+            f"websocket  ws://{netloc(*self.websocket)}{PATH}",
+            f"http       http://{netloc(*self.http)}/v1",
         ]
         if self.wyoming is not None:
-            lines.append(f"wyoming    tcp://{_netloc(*self.wyoming)}")
+            lines.append(f"wyoming    tcp://{netloc(*self.wyoming)}")
         return lines
 
     def as_json(self) -> str:
@@ -68,12 +68,13 @@ async def listen(door: Door, name: str, host: str, port: int) -> tuple[str, int]
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "unknown host"
         raise DoorTakenError(
-            f"Cannot listen on {_netloc(host, port)}: {reason.lower()}; stop what uses it, "
+            f"Cannot listen on {netloc(host, port)}: {reason.lower()}; stop what uses it, "
             f"or set {name}.port or {name}.host."
         ) from None
-    log.info("%s listens on %s", name, _netloc(host, bound))
+    log.info("%s listens on %s", name, netloc(host, bound))
     return host, bound
 
 
-def _netloc(host: str, port: int) -> str:
+def netloc(host: str, port: int) -> str:
+    """Write an address as a URL has it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

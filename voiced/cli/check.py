@@ -173,11 +173,12 @@ def _may_lack(backend_id: str, settings: Settings) -> bool:
 async def _doors(settings: Settings) -> tuple[dict[str, Any], list[Finding]]:
     """See who listens where the daemon would; return what it says of itself, too."""
     from voiced.client import ClientError, connect
+    from voiced.doors import netloc
 
     config = settings.config
     door = config.websocket
     try:
-        url = f"ws://{_netloc(_from_here(door.host), door.port)}/v1/ws"
+        url = f"ws://{netloc(_from_here(door.host), door.port)}/v1/ws"
         async with connect(url, token=settings.token) as client:
             await client.ping()
             server = client.greeting["server"]
@@ -195,10 +196,6 @@ async def _doors(settings: Settings) -> tuple[dict[str, Any], list[Finding]]:
 def _from_here(host: str) -> str:
     """Return where this machine reaches a door that listens there."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # it is compared
-
-
-def _netloc(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _network(settings: Settings, server_id: str | None) -> list[Finding]:
@@ -248,17 +245,19 @@ def judge(found: Sequence[Found], *, name: str, server_id: str | None) -> list[F
 
 
 async def _free(*places: tuple[str, str, int]) -> list[Finding]:
+    from voiced.doors import netloc
+
     how = "sudo systemctl start voiced" if machine.has_service() else "voiced serve"
     findings = [Finding(Verdict.NOTE, "daemon", f"not running; start it with `{how}`")]
     for name, host, port in places:
         try:
             server = await asyncio.start_server(lambda *_: None, host, port)
         except OSError:
-            detail = f"{_netloc(host, port)} is taken, or not of this machine; free it, or set "
+            detail = f"{netloc(host, port)} is taken, or not of this machine; free it, or set "
             detail += f"{name}.port or {name}.host"
             findings.append(Finding(Verdict.FAILED, name, detail))
             continue
         server.close()
         await server.wait_closed()
-        findings.append(Finding(Verdict.OK, name, f"{_netloc(host, port)} is free"))
+        findings.append(Finding(Verdict.OK, name, f"{netloc(host, port)} is free"))
     return findings
