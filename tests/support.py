@@ -123,10 +123,11 @@ async def running_manager(
     unasked: Collection[str] = (),
     phrases: PhraseCache | None = None,
     on_report: Callable[[SpeechReport], None] = lambda _: None,
+    lane: Lane | None = None,
 ) -> AsyncIterator[TTSBackendManager]:
     """A manager with a backend of each type under its type's name; espeak where none is given."""
     registry = BackendRegistry(types) if types else INSTALLED
-    lane = Lane()
+    lane = lane or Lane()
     pool = await asyncio.to_thread(  # it looks for files
         BackendPool,
         settings or {name: BackendSettings(type=name) for name in types or ("espeak",)},
@@ -181,6 +182,7 @@ async def running_parts(
     settings: Mapping[str, BackendSettings] | None = None,
     read_s: float = 30,
     is_catalogue_public: bool = True,
+    lane: Lane | None = None,
 ) -> AsyncIterator[Parts]:
     """Both doors on free ports of the loopback."""
     policy = policy or AccessPolicy()
@@ -192,7 +194,7 @@ async def running_parts(
         metrics.observe(report)
 
     async with running_manager(
-        types, defaults=defaults, settings=settings, on_report=on_report
+        types, defaults=defaults, settings=settings, on_report=on_report, lane=lane
     ) as manager:
         for backend_id in settings or types or ("espeak",):
             try:

@@ -342,9 +342,7 @@ def read_token(config: Config) -> str:
         file = secret_file(config.auth.token_file, os.environ)
         token = file.read_text(encoding="utf-8").strip()
     except PermissionError:
-        problem = (
-            "auth.token_file: only others may read it, as root; use sudo, or another --config."
-        )
+        problem = "auth.token_file: you may not read the file; use sudo, or another --config."
         raise ConfigError([problem]) from None
     except (OSError, ValueError, RuntimeError):  # the last: a home of nobody
         raise ConfigError(["auth.token_file: the file cannot be read; create it."]) from None

@@ -6,8 +6,8 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import aiohttp
 import openai
@@ -16,6 +16,9 @@ from support import Parts, decode, eventually, running_parts, scripted, speak
 
 from voiced.protocol.access import AccessPolicy
 from voiced.speech import AudioFormat, EndReason
+from voiced.synthesis.lane import Lane
+
+T = TypeVar("T")
 
 TEXT = "Good morning. It is a quarter past nine."
 SPEECH = "/v1/audio/speech"
@@ -260,6 +263,28 @@ async def test_bad_bodies(
         await error_of(response)
     async with web.get(f"{parts.http_url}/healthz") as response:
         assert response.status == 200
+
+
+class LostWorkers:
+    """Threads of which a native library has ended one."""
+
+    def submit(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        raise AssertionError
+
+    def are_alive(self) -> bool:
+        return False
+
+    async def close(self) -> None: ...
+
+
+async def test_a_daemon_whose_engines_are_lost_is_not_healthy(web: aiohttp.ClientSession) -> None:
+    lane = Lane(workers=LostWorkers())
+    async with (
+        running_parts({"good": scripted()}, lane=lane) as parts,
+        web.get(f"{parts.http_url}/healthz") as response,
+    ):
+        assert response.status == 503
+        assert (await response.json())["reason"] == "A local engine ended its thread."
 
 
 async def test_a_compressed_body_is_not_inflated(parts: Parts, web: aiohttp.ClientSession) -> None:
